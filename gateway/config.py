@@ -216,11 +216,6 @@ def _broken_rules(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("backend.session_token", "backend.access_key_id"), "needs backend.access_key_id and its secret"
     if backend.profile is not None and backend.access_key_id is not None:
         yield ("backend.profile", "backend.access_key_id"), "set this or backend.access_key_id, not both"
-    if backend.max_idle_connections > backend.max_connections:
-        yield (
-            ("backend.max_idle_connections", "backend.max_connections"),
-            f"must not be above backend.max_connections ({backend.max_connections})",
-        )
     if keys.heartbeat >= keys.max_stale:
         yield ("keys.heartbeat", "keys.max_stale"), f"must be below keys.max_stale ({keys.max_stale})"
     if config.database.url is not None and keys.kek is None:

@@ -5,10 +5,10 @@
     last    = "0"  [ ";chunk-signature=" 64HEX ] CRLF
     trailer = 1*( name ":" value [LF] CRLF ) [ "x-amz-trailer-signature:" 64HEX CRLF ]
 
-Nothing is collected but the line that is being read, and lines are bounded; a size is only counted down. What
-`feed` returns is therefore *not yet vouched for*: a chunk's signature can be checked at its end, the trailer at
-the end of the body. Whoever passes the bytes on must hold back at least the last one until `finish` has returned
-(K15).
+Nothing is collected but the line that is being read, and lines are bounded; a size is only counted down.
+What `feed` returns is therefore *not yet vouched for*: a chunk's signature can be checked at its end, the
+trailer at the end of the body. Whoever passes the bytes on must hold back at least the last one until
+`finish` has returned (K15).
 """
 
 from __future__ import annotations
@@ -120,8 +120,9 @@ class ChunkedDecoder:
         """Take the next bytes of the body; returns the object's bytes among them, as views of `data`.
 
         Raises:
-            S3Error: SignatureDoesNotMatch for a chunk or the trailer; IncompleteBody for broken framing, a missing
-                trailer or another length than announced; InvalidChunkSizeError; MalformedTrailerError.
+            S3Error: SignatureDoesNotMatch for a chunk or the trailer; IncompleteBody for broken
+                framing, a missing trailer or another length than announced;
+                InvalidChunkSizeError; MalformedTrailerError.
         """
         pieces = []
         view = memoryview(data)
@@ -142,7 +143,7 @@ class ChunkedDecoder:
         return pieces
 
     def finish(self) -> dict[str, str]:
-        """Say that the body has ended; returns the trailers, lower-case name to value: those declared, no others.
+        """Say that the body has ended; returns the declared trailers, lower-case name to value.
 
         Raises:
             S3Error: IncompleteBody if the body ended early.

@@ -57,7 +57,12 @@ class KeyAdmin(BucketKeeper, Protocol):
         """Make a key. The secret is in this answer and nowhere else ever again."""
 
     async def list_keys(
-        self, *, tenant: str | None = None, bucket: str | None = None, limit: int = 50, after: str | None = None
+        self,
+        *,
+        tenant: str | None = None,
+        bucket: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
     ) -> tuple[Sequence[KeyInfo], str | None]:
         """A page of keys, oldest first, and the opaque token of the next page (None at the end)."""
 
@@ -81,6 +86,9 @@ class KeyAdmin(BucketKeeper, Protocol):
 
     async def create_token(self, *, name: str, actor: str) -> str:
         """Make an operator token and return its text; only the SHA-256 of it is stored."""
+
+    async def bootstrap_token(self, *, name: str, actor: str) -> str:
+        """Make the first operator token and return its text. Raises `Conflict` if there is one already."""
 
     async def find_token(self, token: str) -> str | None:
         """The name of the operator token with this text, or None."""

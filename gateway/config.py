@@ -216,8 +216,12 @@ def _broken_rules(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("backend.session_token", "backend.access_key_id"), "needs backend.access_key_id and its secret"
     if backend.profile is not None and backend.access_key_id is not None:
         yield ("backend.profile", "backend.access_key_id"), "set this or backend.access_key_id, not both"
-    if keys.heartbeat >= keys.max_stale:
-        yield ("keys.heartbeat", "keys.max_stale"), f"must be below keys.max_stale ({keys.max_stale})"
+    if keys.heartbeat > keys.max_stale / 2:
+        # One heartbeat may be lost without a cache going out of service.
+        yield (
+            ("keys.heartbeat", "keys.max_stale"),
+            f"must be at most half of keys.max_stale ({keys.max_stale})",
+        )
     if config.database.url is not None and keys.kek is None:
         yield (
             ("keys.kek", "database.url"),

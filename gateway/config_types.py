@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 
-KEK_BYTES = 32
+from keystore.model import Invalid
+from keystore.sealing import parse_kek
 
-_HOW_TO_MAKE_A_KEK = "`bucketwarden generate-kek` makes one"
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
@@ -99,17 +98,6 @@ def parse_origin(text: str) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
-def decode_kek(text: str) -> bytes:
-    """The key-encryption key, 32 bytes, from base64 text. Raises ValueError, which never repeats the text."""
-    try:
-        key = base64.b64decode(text, validate=True)
-    except ValueError:
-        raise ValueError(f"must be base64; {_HOW_TO_MAKE_A_KEK}") from None
-    if len(key) != KEK_BYTES:
-        raise ValueError(f"must be {KEK_BYTES} bytes in base64; {_HOW_TO_MAKE_A_KEK}")
-    return key
-
-
 def _listen(value: object) -> object:
     return Listen.parse(value) if isinstance(value, str) else value
 
@@ -131,7 +119,10 @@ def _postgres_url(value: SecretStr) -> SecretStr:
 
 
 def _kek(value: SecretStr) -> SecretStr:
-    decode_kek(value.get_secret_value())
+    try:
+        parse_kek(value.get_secret_value())
+    except Invalid as error:
+        raise ValueError(f"{error}; `bucketwarden generate-kek` makes one") from None
     return value
 
 

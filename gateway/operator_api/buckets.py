@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.naming import DEFAULT_TENANT, backend_bucket_name
 from gateway.operator_api.bodies import read_body
 from gateway.operator_api.ports import BackendBuckets
-from gateway.operator_api.problems import FieldError, ProblemError
+from gateway.operator_api.problems import ProblemError
 from gateway.operator_api.queries import read_name, read_query
 from gateway.operator_api.shapes import CreateBucketBody, show_bucket
 from keystore.protocols import KeyAdmin
@@ -43,7 +43,7 @@ class Buckets:
         """
         body = await read_body(request, CreateBucketBody)
         tenant = await self.admin.get_tenant(body.tenant)
-        backend_name = body.backend_name or _default_backend_name(body)
+        backend_name = _backend_name(body)
         exists = await self.backend.exists(backend_name)
         if body.adopt and not exists:
             raise ProblemError("conflict", f"the backend has no bucket {backend_name} to adopt")
@@ -68,10 +68,7 @@ class Buckets:
         raise ProblemError("not_found", f"tenant {tenant} has no such bucket")
 
 
-def _default_backend_name(body: CreateBucketBody) -> str:
-    if body.adopt:
-        return body.name
-    try:
-        return backend_bucket_name(body.tenant, body.name)
-    except ValueError as error:
-        raise ProblemError("invalid_body", errors=[FieldError(pointer="#/name", detail=str(error))]) from None
+def _backend_name(body: CreateBucketBody) -> str:
+    if body.backend_name is not None:
+        return body.backend_name
+    return body.name if body.adopt else backend_bucket_name(body.tenant, body.name)

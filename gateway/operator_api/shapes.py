@@ -6,6 +6,7 @@ Shapes: operator-surface 3.3. Times are RFC 3339; those we send are UTC with `Z`
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -21,8 +22,9 @@ from pydantic import (
 )
 
 from gateway.config import Config
-from gateway.naming import DEFAULT_TENANT, check_backend_bucket_name, check_bucket_name, check_tenant_name
-from keystore.model import Access, Bucket, Grant, KeyInfo, Permission, Propagation, Tenant
+from gateway.naming import DEFAULT_TENANT, check_backend_name, check_tenant_name
+from keystore.ident import check_bucket_name
+from keystore.model import Access, Bucket, Grant, Invalid, KeyInfo, Permission, Propagation, Tenant
 
 Json = dict[str, Any]
 
@@ -43,9 +45,22 @@ def _line(value: str) -> str:
     return value
 
 
+def _obeying(check: Callable[[str], str]) -> AfterValidator:
+    """A rule of the key store as a rule of a body."""
+
+    def obey(value: str) -> str:
+        try:
+            return check(value)
+        except Invalid as error:
+            raise ValueError(str(error)) from None
+
+    return AfterValidator(obey)
+
+
 Line = Annotated[str, Field(max_length=128), AfterValidator(_line)]
-TenantName = Annotated[str, AfterValidator(check_tenant_name)]
-BucketName = Annotated[str, AfterValidator(check_backend_bucket_name)]
+TenantName = Annotated[str, _obeying(check_tenant_name)]
+BucketName = Annotated[str, _obeying(check_bucket_name)]
+BackendName = Annotated[str, _obeying(check_backend_name)]
 Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 
 
@@ -98,14 +113,8 @@ class CreateBucketBody(Body):
 
     name: BucketName
     tenant: TenantName = DEFAULT_TENANT
-    backend_name: BucketName | None = None
+    backend_name: BackendName | None = None
     adopt: StrictBool = False
-
-    @model_validator(mode="after")
-    def _new_names_are_s3_names(self) -> Self:
-        if not self.adopt:
-            check_bucket_name(self.name)
-        return self
 
 
 class CreateTenantBody(Body):

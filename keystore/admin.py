@@ -3,8 +3,8 @@
     write, audit, draw the change's number, notify, commit     all or nothing
     wait until every gateway has applied it                    (`Settlement`)
 
-A call that raises `KeyStoreUnavailable` may have made its change nevertheless: the commit's answer was lost. It
-means "unknown", never "not done"; repeating it is safe for revocation and deletion (F5).
+A call that raises `KeyStoreUnavailable` may have made its change nevertheless: the commit's answer was lost.
+It means "unknown", never "not done"; repeating it is safe for revocation and deletion (F5).
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ MAX_ENTRIES = 100_000
 class KeyCache:
     """A `KeyReader` of one gateway process, and the `Sink` of its listener.
 
-    Between a `find_key` that returned and the moment the caller registers its request for `watch`, nothing may
-    be awaited: a change that arrives in between would find nothing to cut off.
+    Between a `find_key` that returned and the moment the caller enters its request where its watcher looks,
+    nothing may be awaited: a change that arrives in between would find nothing to cut off.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class KeyCache:
                 while self._lease.held():
                     entry = shelf.get(key) or await shelf.fetch(key, ask_to_keep)
                     self._count()
-                    # Looked at after the waiting: the lease may have ended or the answer been dropped meanwhile.
+                    # Looked at after the waiting: lease or answer may have become void meanwhile.
                     if self._lease.held() and not entry.dropped:
                         return entry.value
                 # Past the lease nobody's query but one's own is new enough, so none is shared.
@@ -149,7 +149,7 @@ class KeyCache:
         for callback in self._watchers:
             try:
                 callback(access_key_id)
-            except Exception:
+            except Exception:  # noqa: BLE001 - any callback's, logged with its traceback
                 # One watcher's mistake must not keep the others from hearing, nor the change unacknowledged.
                 _log.exception("key_watcher_failed")
 

@@ -37,7 +37,7 @@ _SINCE = "SELECT number, kind, target FROM changes WHERE number > $1 ORDER BY nu
 
 
 class Kind(StrEnum):
-    """What a change is about. The target is an access key id, or tenant id and bucket name (`bucket_target`)."""
+    """What a change is about: its target is an access key id, or a bucket as `bucket_target` writes it."""
 
     KEY = "key"
     BUCKET = "bucket"
@@ -100,8 +100,8 @@ async def since(connection: asyncpg.Connection, number: int) -> list[Change]:
 class Settlement:
     """Waits until no gateway can be answering from before a change.
 
-    A gateway is waited for until it acknowledges or until every lease that it may have had when the change was
-    committed has run out, whichever comes first.
+    A gateway is waited for until it acknowledges, or until every lease that it may have had when the change
+    was committed has run out, whichever comes first.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Opening and holding connections to the Postgres primary so that no fault of the network goes unnoticed.
 
 asyncpg sets no keepalive and tries the hosts of a DSN one after the other under one time limit, so a single
-host that accepts and never answers hides the healthy ones behind it (faults F7, F8). Hence: hosts in parallel,
-each checked to be a primary; socket options of our own; an outer time limit on every call; and every error of
-the driver becomes `KeyStoreUnavailable` here.
+host that accepts and never answers hides the healthy ones behind it (F7, F8). Hence: hosts in parallel, each
+checked to be a primary; socket options of our own; an outer time limit on every call; and every error of the
+driver becomes `KeyStoreUnavailable` here.
 """
 
 from __future__ import annotations
@@ -110,9 +110,10 @@ async def open_link(dsn: str) -> Link:
 
 
 def hosts_of(dsn: str) -> list[tuple[str, int]]:
-    """The (host, port) pairs of a `postgresql://` DSN: `h1:p1,h2:p2`, or `?host=...&port=...`, as libpq reads them.
+    """The (host, port) pairs of a `postgresql://` DSN: `h1:p1,h2:p2` or `?host=...&port=...`, as in libpq.
 
-    A host that starts with `/` is the directory of a Unix socket. Raises `ValueError` for a port that is none.
+    A host that starts with `/` is the directory of a Unix socket. Raises `ValueError` for a port that is no
+    number.
     """
     parts = urlsplit(dsn)
     query = parse_qs(parts.query)
@@ -149,7 +150,7 @@ async def _open_one(dsn: str, host: str, port: int) -> Link:
             greeting = await connection.fetchrow(_GREETING)
             if greeting["in_recovery"]:
                 raise _NotPrimary(f"{host} is a standby")
-            # The first 8 hex digits of the WAL file's name; pg_control_checkpoint() is stale after a promotion.
+            # The first 8 hex digits of the WAL file's name: pg_control_checkpoint() lags after a promotion.
             return Link(connection, int(greeting["wal_file"][:8], 16))
         except BaseException:
             connection.terminate()
@@ -182,8 +183,9 @@ def _reason(attempts: list[asyncio.Task[Link]]) -> BaseException:
 class HeldConnections:
     """A fixed number of connections, opened when first needed and kept.
 
-    Cheaper than asyncpg's pool, whose acquire and release cost more than a look-up (F14). A connection on which
-    anything went wrong is thrown away. No answer of a server on an older timeline than one already met gets out.
+    Cheaper than asyncpg's pool, whose acquire and release cost more than a look-up (F14). A connection on
+    which anything went wrong is thrown away, and so is one to a server on an older timeline than one already
+    met: it was the primary once.
     """
 
     def __init__(self, dsn: str, size: int) -> None:

@@ -99,8 +99,8 @@ def check_bucket_name(name: str) -> str:
     """Return `name` if `is_bucket_name` says so; raises `Invalid`."""
     if not is_bucket_name(name):
         raise Invalid(
-            "bucket name: 3 to 63 characters of a-z, 0-9, . and -, starting and ending with a letter or digit; "
-            "no '..', no IP address, no xn-- in front, no -s3alias at the end"
+            "bucket name: 3 to 63 characters of a-z, 0-9, . and -, starting and ending with a letter or "
+            "digit; no '..', no IP address, no xn-- in front, no -s3alias at the end"
         )
     return name
 

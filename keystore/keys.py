@@ -1,4 +1,4 @@
-"""The access key rows: the SQL behind what operators do with keys. Every function runs in its caller's transaction."""
+"""The rows of access keys: the SQL behind what operators do with them, run in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _INSERT_GRANTS = """
       FROM unnest($2::uuid[], $3::text[]) AS granted (bucket_id, permission)
 """
 _INFO = f"""
-    SELECT k.id, k.access_key_id, k.label, t.name AS tenant, k.access, k.permission, k.created_at, k.created_by,
-           k.expires_at, k.revoked_at, k.revoked_by, k.revoke_reason, k.position,
+    SELECT k.id, k.access_key_id, k.label, t.name AS tenant, k.access, k.permission, k.created_at,
+           k.created_by, k.expires_at, k.revoked_at, k.revoked_by, k.revoke_reason, k.position,
            {GRANT_COLUMNS}
       FROM access_keys k JOIN tenants t ON t.id = k.tenant_id
      WHERE k.deleted_at IS NULL
@@ -39,9 +39,7 @@ _INFO = f"""
 _INFO_BY_UUID = _INFO + " AND k.id = $1"
 _INFO_BY_ACCESS_KEY_ID = _INFO + " AND k.access_key_id = $1"
 # A key reaches a bucket by a grant on it, or by reaching all buckets of the tenant that has it.
-_PAGE = (
-    _INFO
-    + """
+_PAGE = f"""{_INFO}
        AND ($1::text IS NULL OR t.name = $1)
        AND ($2::text IS NULL OR EXISTS (
                SELECT FROM buckets b
@@ -51,9 +49,8 @@ _PAGE = (
        AND k.position > $3
      ORDER BY k.position
      LIMIT $4
-"""
-)
-# Written also when already revoked: only a fresh write that was waited for says that the revocation is safe (F5).
+"""  # noqa: S608 - joined from constants
+# Written also when already revoked: only a fresh write that was waited for tells that it is safe (F5).
 _REVOKE = """
     UPDATE access_keys
        SET revoked_by = CASE WHEN revoked_at IS NULL THEN $2 ELSE revoked_by END,

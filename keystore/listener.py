@@ -1,12 +1,12 @@
 """One process's ear: hears of changes, proves once a second that it hears, and acknowledges.
 
-    connect, LISTEN, enter the list of replicas     from here on nothing is missed
-    drop the whole cache, catch up                  what was missed before is dropped unseen
-    heartbeat                                       UPDATE own row + NOTIFY in one transaction
-    hear it come back                               every change committed before it was heard, too: lease renewed
+    connect, LISTEN, enter the list of replicas    from here on nothing is missed
+    drop the whole cache, catch up                 what was missed before is dropped unseen
+    heartbeat                                      UPDATE own row + NOTIFY in one transaction
+    hear it come back                              every change committed before it was heard: lease renewed
 
-The lease runs `max_stale` seconds from the moment the heartbeat was *sent*. Whoever changes something waits until
-each process has acknowledged it or can no longer have a lease; that is the whole proof (design of F6, F9).
+The lease runs `max_stale` seconds from the moment the heartbeat was *sent*. Whoever changes something waits
+until each process has acknowledged it or can no longer have a lease; that is the whole proof (F6, F9).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Listener:
         self._log_after = _NEVER
 
     async def start(self) -> None:
-        """Return once the lease is held. Raises `KeyStoreUnavailable`, `Silent` where LISTEN does not work."""
+        """Return with the lease held. Raises `KeyStoreUnavailable`; `Silent` where LISTEN does not work."""
         self._task = asyncio.create_task(self._run(), name="keystore-listener")
         await asyncio.shield(self._ready)
 
@@ -201,7 +201,7 @@ class Listener:
             self._apply(change)
 
     async def _send_beat(self, link: Link) -> None:
-        """Send a heartbeat and hear it; raises `KeyStoreUnavailable` if either takes longer than `CALL_LIMIT`."""
+        """Send a heartbeat and hear it; raises `KeyStoreUnavailable` if either exceeds `CALL_LIMIT`."""
         applied = self._applied
         if applied is None:
             raise KeyStoreUnavailable(self._lost_because)

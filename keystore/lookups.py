@@ -1,10 +1,10 @@
 """The data path's three questions to the database.
 
 An answer is only as good as the server it comes from: a primary that was replaced without noticing goes on
-answering reads for ever (F3, F6). Two things guard against that. The answer carries the timeline of its server,
-and the cache keeps it only if the proof of its lease comes from the same timeline. And when there is no lease to
-lean on, the question is asked in a transaction that also writes, so that under synchronous replication a
-replaced primary cannot finish it.
+answering reads for ever (F3, F6). Two things guard against that. The answer carries the timeline of its
+server, and the cache keeps it only if the proof of its lease comes from the same timeline. And when there is
+no lease to lean on, the question is asked in a transaction that also writes, so that under synchronous
+replication a replaced primary cannot finish it.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the file's text; the ledger keeps it to notice a file altered after it was applied."""
+        """Hex digest of the file's text; the ledger keeps it, so that a later alteration is noticed."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 

@@ -1,8 +1,8 @@
 """The gateway processes that may be answering from a cache, as the database lists them.
 
-Whether a replica's lease may still run is judged without comparing clocks of different machines: a replica sends
-its heartbeat before the beat's number can appear anywhere, so a number first seen here at moment m of *this*
-process's monotonic clock proves a lease that ends at m + lease at the latest.
+Whether a replica's lease may still run is judged without comparing clocks of different machines: a replica
+sends its heartbeat before the beat's number can appear anywhere, so a number first seen here at moment m of
+*this* process's monotonic clock proves that the lease it renewed ends at m + lease at the latest.
 """
 
 from __future__ import annotations

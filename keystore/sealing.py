@@ -1,8 +1,8 @@
 """Secrets at rest: AES-256-GCM, a data key for every row, wrapped by a key that is not in the database.
 
-Why two layers: the key-encryption key (KEK) then only ever encrypts random 32-byte keys, and changing it means
-re-wrapping those, not touching a secret. Why additional data: a row's ciphertext opens only together with the
-access key id and the tenant it was sealed for, so swapping rows, or parts of rows, opens nothing.
+Why two layers: the key-encryption key (KEK) then only ever encrypts random 32-byte keys, and changing it
+means re-wrapping those, not touching a secret. Why additional data: a row's ciphertext opens only together
+with the access key id and the tenant it was sealed for, so swapping rows, or parts of rows, opens nothing.
 
 Nonces are 96 random bits. Every data key encrypts exactly one message, so its nonce cannot repeat; the KEK
 encrypts one message per key ever created, far from the 2**32 at which random nonces become a worry
@@ -51,7 +51,7 @@ class Sealed:
 
 
 def parse_kek(text: str) -> bytes:
-    """The 32 bytes of a key-encryption key from its base64 text (surrounding blanks and newlines are ignored).
+    """The 32 bytes of a key-encryption key from its base64 text; blanks and newlines around it do not count.
 
     Raises `Invalid`, never repeating the text, if it is no base64, not 32 bytes, or an obvious placeholder.
     """
@@ -114,7 +114,7 @@ class Sealer:
             data_key = self._kek.decrypt(sealed.wrap_nonce, sealed.wrapped_key, wrap_context)
             return AESGCM(data_key).decrypt(sealed.nonce, sealed.ciphertext, context)
         except (InvalidTag, ValueError):
-            # ValueError: a stored nonce or key of impossible length. `from None`: nothing of it is worth showing.
+            # ValueError: a stored nonce or key of impossible length. `from None`: no detail can help anyone.
             raise SealBroken from None
 
 
@@ -127,6 +127,6 @@ def _checked(kek: bytes) -> bytes:
 
 
 def _context(purpose: bytes, version: int, access_key_id: str, tenant_id: UUID) -> bytes:
-    """The additional authenticated data. Unambiguous: NUL occurs in no field but the last, of fixed length."""
+    """The additional authenticated data. Unambiguous: only the last field can hold NUL, and its length is fixed."""
     tag = b"bucketwarden seal v%d" % version
     return b"\x00".join((tag, purpose, access_key_id.encode(), tenant_id.bytes))

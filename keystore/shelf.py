@@ -17,7 +17,7 @@ V = TypeVar("V")
 
 
 class Entry(Generic[V]):
-    """One answer, fetched or being fetched. `dropped` turns true once and means: no longer true, ask again."""
+    """One answer, fetched or being fetched. `dropped` turns true once: the answer is void, ask again."""
 
     __slots__ = ("dropped", "value")
 
@@ -48,7 +48,7 @@ class Shelf(Generic[K, V]):
     async def fetch(self, key: K, ask: Callable[[], Awaitable[tuple[V, bool]]]) -> Entry[V]:
         """Await `ask()` -> (answer, whether to keep it), sharing a fetch of the same key already under way.
 
-        Raises what `ask` raises. The caller looks at `dropped` right after: the answer may be outdated already.
+        Raises what `ask` raises. The caller looks at `dropped` right after: the answer may be void already.
         """
         under_way = self._fetching.get(key)
         if under_way is None:

@@ -33,4 +33,4 @@ class CacheStats:
     propagations_lagging: int = 0
     """Those of them that some gateway did not acknowledge in time."""
     propagation_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
-    """How long the newest of them took, from the commit to the last acknowledgement; a reader may drain it."""
+    """How long the newest of them took, from commit to last acknowledgement; a reader may drain it."""

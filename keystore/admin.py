@@ -37,9 +37,6 @@ from keystore.model import (
 from keystore.rows import bucket_of, tenant_of
 from keystore.sealing import Sealer
 
-S3_ACTOR = "s3"
-"""Who changed something, where no operator did."""
-
 _MAX_TEXT = 256
 _MAX_GRANTS = 1000
 _MAX_BACKEND_NAME = 255
@@ -117,7 +114,7 @@ class PostgresAdmin:
             await _audit(connection, actor, "key.create", access_key_id, tenant=tenant, access=access.value)
             return key, await changes.record(connection, [(Kind.KEY, access_key_id)])
 
-        key, number = await self._change("create key", work)
+        key, number = await self._transaction("create key", work)
         # A gateway may hold "no such key" for this id, if somebody tried it before it existed.
         await self._settlement.of(number)
         return key, secret
@@ -144,7 +141,7 @@ class PostgresAdmin:
                 return [], None
             return await keys.page(connection, tenant=tenant, bucket=bucket, limit=limit, after=after)
 
-        return await self._read("list keys", work)
+        return await self._transaction("list keys", work)
 
     async def get_key(self, ident: str) -> KeyInfo:
         """A key by access key id or UUID text."""
@@ -152,7 +149,7 @@ class PostgresAdmin:
         async def work(connection: asyncpg.Connection) -> KeyInfo:
             return await _key(connection, ident)
 
-        return await self._read("get key", work)
+        return await self._transaction("get key", work)
 
     async def revoke_key(self, ident: str, *, reason: str | None, actor: str) -> tuple[KeyInfo, Propagation]:
         """Revoke for good. Repeating it is not an error: it writes again and waits again."""
@@ -166,7 +163,7 @@ class PostgresAdmin:
             revoked = await keys.info(connection, str(key.id))
             return revoked, await changes.record(connection, [(Kind.KEY, key.access_key_id)])
 
-        key, number = await self._change("revoke key", work)
+        key, number = await self._transaction("revoke key", work)
         return key, await self._settlement.of(number)
 
     async def delete_key(self, ident: str, *, actor: str) -> Propagation:
@@ -179,20 +176,22 @@ class PostgresAdmin:
             await _audit(connection, actor, "key.delete", key.access_key_id)
             return None, await changes.record(connection, [(Kind.KEY, key.access_key_id)])
 
-        _, number = await self._change("delete key", work)
+        _, number = await self._transaction("delete key", work)
         return await self._settlement.of(number)
 
-    async def create_tenant(self, name: str) -> Tenant:
+    async def create_tenant(self, name: str, *, actor: str = "operator") -> Tenant:
         """Make a tenant. Raises `Invalid` for the name, `Conflict` if it is taken."""
         ident.check_tenant_name(name)
 
         async def work(connection: asyncpg.Connection) -> Tenant:
             try:
-                return tenant_of(await connection.fetchrow(_INSERT_TENANT, name))
+                tenant = tenant_of(await connection.fetchrow(_INSERT_TENANT, name))
             except asyncpg.UniqueViolationError:
                 raise Conflict(f"a tenant named {name} exists") from None
+            await _audit(connection, actor, "tenant.create", name)
+            return tenant
 
-        return await self._read("create tenant", work)
+        return await self._transaction("create tenant", work)
 
     async def list_tenants(self) -> Sequence[Tenant]:
         """All tenants, sorted by name."""
@@ -200,7 +199,7 @@ class PostgresAdmin:
         async def work(connection: asyncpg.Connection) -> Sequence[Tenant]:
             return [tenant_of(row) for row in await connection.fetch(_TENANTS)]
 
-        return await self._read("list tenants", work)
+        return await self._transaction("list tenants", work)
 
     async def get_tenant(self, name: str) -> Tenant:
         """The tenant of this name."""
@@ -208,9 +207,9 @@ class PostgresAdmin:
         async def work(connection: asyncpg.Connection) -> Tenant:
             return await _tenant(connection, name)
 
-        return await self._read("get tenant", work)
+        return await self._transaction("get tenant", work)
 
-    async def add_bucket(self, tenant_id: UUID, name: str, backend_name: str) -> Bucket:
+    async def add_bucket(self, tenant_id: UUID, name: str, backend_name: str, *, actor: str = "s3") -> Bucket:
         """Record a bucket. Raises `Conflict` if the tenant has the name or the backend name is taken."""
         ident.check_bucket_name(name)
         if (
@@ -227,14 +226,14 @@ class PostgresAdmin:
                 raise Conflict(f"bucket {name} exists, or another one is stored as {backend_name}") from None
             except asyncpg.ForeignKeyViolationError:
                 raise NotFound("no such tenant") from None
-            await _audit(connection, S3_ACTOR, "bucket.create", bucket_target(tenant_id, name))
+            await _audit(connection, actor, "bucket.create", bucket_target(tenant_id, name))
             return bucket, await changes.record(connection, [(Kind.BUCKET, bucket_target(tenant_id, name))])
 
-        bucket, number = await self._change("add bucket", work)
+        bucket, number = await self._transaction("add bucket", work)
         await self._settlement.of(number)
         return bucket
 
-    async def remove_bucket(self, bucket_id: UUID) -> None:
+    async def remove_bucket(self, bucket_id: UUID, *, actor: str = "s3") -> None:
         """Forget a bucket and every grant on it. Raises `NotFound`."""
 
         async def work(connection: asyncpg.Connection) -> tuple[None, int]:
@@ -244,12 +243,12 @@ class PostgresAdmin:
             narrowed = [row["access_key_id"] for row in await connection.fetch(_KEYS_GRANTED, bucket_id)]
             await connection.execute(_DELETE_BUCKET, bucket_id)
             target = bucket_target(row["tenant_id"], row["name"])
-            await _audit(connection, S3_ACTOR, "bucket.delete", target, keys=narrowed)
+            await _audit(connection, actor, "bucket.delete", target, keys=narrowed)
             # Cached keys name buckets: without these a bucket made anew under the name would be theirs again.
             narrowings = [(Kind.KEY, access_key_id) for access_key_id in narrowed]
             return None, await changes.record(connection, [(Kind.BUCKET, target), *narrowings])
 
-        _, number = await self._change("remove bucket", work)
+        _, number = await self._transaction("remove bucket", work)
         await self._settlement.of(number)
 
     async def buckets_of(self, tenant: str | None) -> Sequence[tuple[str, Bucket]]:
@@ -260,7 +259,7 @@ class PostgresAdmin:
                 await _tenant(connection, tenant)
             return [(row["tenant"], bucket_of(row)) for row in await connection.fetch(_BUCKETS, tenant)]
 
-        return await self._read("list buckets", work)
+        return await self._transaction("list buckets", work)
 
     async def create_token(self, *, name: str, actor: str) -> str:
         """Make an operator token and return its text; only the SHA-256 of it is stored."""
@@ -280,7 +279,7 @@ class PostgresAdmin:
             name: str | None = await connection.fetchval(_FIND_TOKEN, _sha256(token))
             return name
 
-        return await self._read("find token", work)
+        return await self._transaction("find token", work)
 
     async def _new_token(self, name: str, actor: str, *, only_first: bool) -> str:
         _check_text("name", name)
@@ -298,11 +297,11 @@ class PostgresAdmin:
                 raise Conflict(f"an operator token named {name} exists") from None
             await _audit(connection, actor, "token.create", name)
 
-        await self._read("create token", work)
+        await self._transaction("create token", work)
         return token
 
-    async def _read(self, what: str, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-        """`work` in a transaction of its own that no gateway needs to hear of."""
+    async def _transaction(self, what: str, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        """Await `work` in a transaction of its own."""
 
         async def in_transaction(link: Link) -> T:
             async with link.connection.transaction():
@@ -310,12 +309,6 @@ class PostgresAdmin:
 
         async with answering(what):
             return await self._connections.run(in_transaction)
-
-    async def _change(
-        self, what: str, work: Callable[[asyncpg.Connection], Awaitable[tuple[T, int]]]
-    ) -> tuple[T, int]:
-        """The same for `work` that returns, beside its result, the number of the change it recorded."""
-        return await self._read(what, work)
 
 
 async def _tenant(connection: asyncpg.Connection, name: str) -> Tenant:

@@ -33,10 +33,10 @@ class KeyReader(Protocol):
 class BucketKeeper(Protocol):
     """The two changes that S3 itself can make."""
 
-    async def add_bucket(self, tenant_id: UUID, name: str, backend_name: str) -> Bucket:
+    async def add_bucket(self, tenant_id: UUID, name: str, backend_name: str, *, actor: str = "s3") -> Bucket:
         """Record a bucket. Raises `Conflict` if the tenant has the name or the backend name is taken."""
 
-    async def remove_bucket(self, bucket_id: UUID) -> None:
+    async def remove_bucket(self, bucket_id: UUID, *, actor: str = "s3") -> None:
         """Forget a bucket and every grant on it. Raises `NotFound`."""
 
 
@@ -75,7 +75,7 @@ class KeyAdmin(BucketKeeper, Protocol):
     async def delete_key(self, ident: str, *, actor: str) -> Propagation:
         """Remove a key from the lists; its id is never given out again."""
 
-    async def create_tenant(self, name: str) -> Tenant: ...
+    async def create_tenant(self, name: str, *, actor: str = "operator") -> Tenant: ...
 
     async def list_tenants(self) -> Sequence[Tenant]: ...
 

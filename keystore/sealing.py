@@ -127,6 +127,6 @@ def _checked(kek: bytes) -> bytes:
 
 
 def _context(purpose: bytes, version: int, access_key_id: str, tenant_id: UUID) -> bytes:
-    """The additional authenticated data. Unambiguous: only the last field can hold NUL, and its length is fixed."""
+    """The additional authenticated data; unambiguous: only the last field, of fixed length, can hold NUL."""
     tag = b"bucketwarden seal v%d" % version
     return b"\x00".join((tag, purpose, access_key_id.encode(), tenant_id.bytes))

@@ -85,8 +85,8 @@ async def open_store(
     """Open the key store at `dsn` (a `postgresql://` URL, several hosts allowed) with a KEK of 32 bytes.
 
     `max_stale` seconds is the longest that a revoked key can live on where its revocation was not
-    acknowledged; `heartbeat` seconds pass between two proofs of being current; `replica_name` is what operators
-    read when this process lags; `clock` is monotonic, in seconds.
+    acknowledged; `heartbeat` seconds pass between two proofs of being current; `replica_name` is what
+    operators read when this process lags; `clock` is monotonic, in seconds.
 
     Raises `StartRefused`, `SchemaMismatch`, `Invalid` and `KeyStoreUnavailable`.
     """

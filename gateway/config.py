@@ -211,7 +211,7 @@ def _broken_rules(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     }
     for (first, here), (second, there) in combinations(listeners.items(), 2):
         if here.collides(there):
-            yield (second, first), f"{there} is taken by {first}"
+            yield (second, first), f"{there} is taken by {first}, {here}"
     if backend.session_token is not None and backend.access_key_id is None:
         yield ("backend.session_token", "backend.access_key_id"), "needs backend.access_key_id and its secret"
     if backend.profile is not None and backend.access_key_id is not None:

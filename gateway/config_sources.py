@@ -89,7 +89,8 @@ def read_secret_files(values: Values, sources: Sources, sections: Sections, prob
         if not isinstance(path, str) or not path:
             continue
         if key in table:
-            problems.append(Problem(f"{section}.{key}", f"set this or {key}_file, not both"))
+            detail = f"set this or {key}_file, not both"
+            problems.append(Problem(f"{section}.{key}", detail, sources.get(f"{section}.{key}")))
             continue
         try:
             table[key] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")

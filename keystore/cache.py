@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 from keystore.changes import Change, Kind, bucket_of_target
-from keystore.connections import HeldConnections, answering
+from keystore.connections import answering
 from keystore.listener import Lease
 from keystore.lookups import Answer, LookUps
 from keystore.model import AccessKey, Bucket, KeyStoreUnavailable
@@ -39,13 +39,11 @@ class KeyCache:
     def __init__(
         self,
         look_ups: LookUps,
-        connections: HeldConnections,
         lease: Lease,
         stats: CacheStats,
         max_entries: int = MAX_ENTRIES,
     ) -> None:
         self._look_ups = look_ups
-        self._connections = connections
         self._lease = lease
         self._clock = lease.clock
         self._stats = stats
@@ -120,7 +118,6 @@ class KeyCache:
     def on_timeline(self, timeline: int) -> None:
         """Keep only answers of servers on this timeline from now on."""
         self._timeline = timeline
-        self._connections.at_least(timeline)
 
     async def _ask(self, shelf: Shelf[K, V], key: K, question: Callable[[bool], Awaitable[Answer[V]]]) -> V:
         self._stats.misses += 1

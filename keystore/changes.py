@@ -67,7 +67,10 @@ def parse(payload: str) -> Change:
     """The change in a notification; raises `ValueError` for anything else."""
     try:
         fields = json.loads(payload)
-        return Change(int(fields["number"]), Kind(fields["kind"]), str(fields["target"]))
+        change = Change(int(fields["number"]), Kind(fields["kind"]), str(fields["target"]))
+        if change.kind is Kind.BUCKET:
+            bucket_of_target(change.target)
+        return change
     except (KeyError, TypeError) as error:
         raise ValueError("not a change") from error
 

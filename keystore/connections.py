@@ -76,7 +76,7 @@ class Link:
             self.unreplicated = True
 
 
-class _NotPrimary(OSError):
+class _NotPrimaryError(OSError):
     """The server answers but is a standby."""
 
 
@@ -149,7 +149,7 @@ async def _open_one(dsn: str, host: str, port: int) -> Link:
             _watch_the_wire(connection)
             greeting = await connection.fetchrow(_GREETING)
             if greeting["in_recovery"]:
-                raise _NotPrimary(f"{host} is a standby")
+                raise _NotPrimaryError(f"{host} is a standby")
             # The first 8 hex digits of the WAL file's name: pg_control_checkpoint() lags after a promotion.
             return Link(connection, int(greeting["wal_file"][:8], 16))
         except BaseException:
@@ -176,35 +176,45 @@ def _reason(attempts: list[asyncio.Task[Link]]) -> BaseException:
     """The most telling of several failures: any other before 'is a standby', any before 'no answer'."""
     failures = [attempt.exception() for attempt in attempts if attempt.done() and not attempt.cancelled()]
     told = [failure for failure in failures if failure is not None]
-    told.sort(key=lambda failure: (isinstance(failure, TimeoutError), isinstance(failure, _NotPrimary)))
+    told.sort(key=lambda failure: (isinstance(failure, TimeoutError), isinstance(failure, _NotPrimaryError)))
     return told[0] if told else TimeoutError("no host of the database answered")
+
+
+class Timelines:
+    """The newest timeline that this process has met on any connection.
+
+    A server on an older one was the primary once, and may not have noticed that it is no more (F3).
+    """
+
+    def __init__(self) -> None:
+        self.newest = 0
+
+    def admit(self, link: Link) -> None:
+        """Raise the bar to this link's timeline; close the link and raise `OSError` if it is below."""
+        if link.timeline < self.newest:
+            link.connection.terminate()
+            raise _NotPrimaryError("the only server that answers was replaced by a newer primary")
+        self.newest = link.timeline
 
 
 class HeldConnections:
     """A fixed number of connections, opened when first needed and kept.
 
     Cheaper than asyncpg's pool, whose acquire and release cost more than a look-up (F14). A connection on
-    which anything went wrong is thrown away, and so is one to a server on an older timeline than one already
-    met: it was the primary once.
+    which anything went wrong is thrown away, and so is one to a server that was replaced meanwhile.
     """
 
-    def __init__(self, dsn: str, size: int) -> None:
+    def __init__(self, dsn: str, size: int, timelines: Timelines) -> None:
         self._dsn = dsn
+        self._timelines = timelines
         self._idle: asyncio.LifoQueue[Link | None] = asyncio.LifoQueue()
         for _ in range(size):
             self._idle.put_nowait(None)
-        self._timeline = 0
-        self._everything: set[Link] = set()
-
-    def at_least(self, timeline: int) -> None:
-        """Forget connections to servers on a timeline below `timeline`: they were primaries once."""
-        self._timeline = max(self._timeline, timeline)
-        for link in [link for link in self._everything if link.timeline < self._timeline]:
-            self._discard(link)
+        self._open: set[Link] = set()
 
     def close(self) -> None:
         """Close every connection. A call that is under way fails."""
-        for link in list(self._everything):
+        for link in list(self._open):
             self._discard(link)
 
     async def run(self, work: Callable[[Link], Awaitable[T]], *, fresh: bool = False) -> T:
@@ -214,11 +224,11 @@ class HeldConnections:
         """
         link = await self._idle.get()
         try:
-            if link is not None and (fresh or link.connection.is_closed()):
+            if link is not None and (fresh or not self._usable(link)):
                 self._discard(link)
                 link = None
             if link is None:
-                link = await self._open()
+                link = await self._open_one_more()
             result = await work(link)
             if link.unreplicated:
                 raise asyncpg.InterfaceError("the commit was not confirmed by the standby")
@@ -231,17 +241,17 @@ class HeldConnections:
         finally:
             self._idle.put_nowait(link)
 
-    async def _open(self) -> Link:
+    def _usable(self, link: Link) -> bool:
+        return not link.connection.is_closed() and link.timeline >= self._timelines.newest
+
+    async def _open_one_more(self) -> Link:
         link = await open_link(self._dsn)
-        if link.timeline < self._timeline:
-            link.connection.terminate()
-            raise _NotPrimary("the only server that answers was replaced by a newer primary")
-        self.at_least(link.timeline)
-        self._everything.add(link)
+        self._timelines.admit(link)
+        self._open.add(link)
         return link
 
     def _discard(self, link: Link) -> None:
-        self._everything.discard(link)
+        self._open.discard(link)
         link.connection.terminate()
 
 

@@ -25,7 +25,7 @@ import structlog
 
 from keystore import changes, replicas
 from keystore.changes import Change
-from keystore.connections import CALL_LIMIT, Link, answering, open_link
+from keystore.connections import CALL_LIMIT, Link, Timelines, answering, open_link
 from keystore.model import KeyStoreUnavailable
 from keystore.replicas import CHANGES_CHANNEL, REPLICAS_CHANNEL, Roster
 from keystore.stats import CacheStats
@@ -82,6 +82,7 @@ class Listener:
         max_stale: float,
         heartbeat: float,
         lease: Lease,
+        timelines: Timelines,
         roster: Roster,
         sink: Sink,
         stats: CacheStats,
@@ -93,13 +94,13 @@ class Listener:
         self._period = heartbeat
         self._lease = lease
         self._clock = lease.clock
+        self._timelines = timelines
         self._roster = roster
         self._sink = sink
         self._stats = stats
         self._task: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connection: asyncpg.Connection | None = None
-        self._timeline = 0
         self._lost_because = ""
         self._applied: int | None = None  # None while catching up
         self._last_applied: int | None = None
@@ -157,10 +158,7 @@ class Listener:
         """One listening connection, from its opening to its loss. Always ends in an exception."""
         async with answering("listening"):
             link = await open_link(self._dsn)
-        if link.timeline < self._timeline:
-            link.connection.terminate()
-            raise KeyStoreUnavailable("the only server that answers was replaced by a newer primary")
-        self._timeline = link.timeline
+            self._timelines.admit(link)
         self._connection = link.connection
         self._lost_because = "the listening connection was closed"
         try:

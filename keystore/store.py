@@ -13,7 +13,7 @@ from keystore import ident
 from keystore.admin import PostgresAdmin
 from keystore.cache import KeyCache
 from keystore.changes import Settlement
-from keystore.connections import HeldConnections, Link, answering, hosts_of
+from keystore.connections import HeldConnections, Link, Timelines, answering, hosts_of
 from keystore.listener import Lease, Listener, Silent
 from keystore.lookups import LookUps
 from keystore.migrate import pending
@@ -100,18 +100,20 @@ async def open_store(
             f"the database lacks {len(missing)} migration(s): run `bucketwarden migrate` first"
         )
 
-    look_up_connections = HeldConnections(dsn, _LOOK_UP_CONNECTIONS)
-    admin_connections = HeldConnections(dsn, _ADMIN_CONNECTIONS)
+    timelines = Timelines()
+    look_up_connections = HeldConnections(dsn, _LOOK_UP_CONNECTIONS, timelines)
+    admin_connections = HeldConnections(dsn, _ADMIN_CONNECTIONS, timelines)
     stats = CacheStats()
     lease = Lease(clock)
     roster = Roster()
-    cache = KeyCache(LookUps(look_up_connections, sealer), look_up_connections, lease, stats)
+    cache = KeyCache(LookUps(look_up_connections, sealer), lease, stats)
     listener = Listener(
         dsn,
         name=replica_name,
         max_stale=max_stale,
         heartbeat=heartbeat,
         lease=lease,
+        timelines=timelines,
         roster=roster,
         sink=cache,
         stats=stats,

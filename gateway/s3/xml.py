@@ -60,7 +60,9 @@ class _TreeBuilder:
         self._count = 0
 
     def build(self, data: bytes, root: str) -> Element:
-        # The encoding is given, not guessed: what is no UTF-8 does not parse.
+        # The encoding is given, not guessed: what is no UTF-8 does not parse. A byte order mark would win over it.
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise malformed("UTF-16")
         parser = expat.ParserCreate(encoding="utf-8", namespace_separator=" ")
         parser.buffer_text = True
         parser.XmlDeclHandler = self._declaration
@@ -79,9 +81,7 @@ class _TreeBuilder:
         return top
 
     def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
-        if version != "1.0" or (
-            encoding is not None and encoding.lower() not in ("utf-8", "utf8", "us-ascii")
-        ):
+        if version != "1.0" or (encoding is not None and encoding.lower() not in ("utf-8", "utf8", "us-ascii")):
             raise malformed("version or encoding")
 
     def _refuse(self, *_: object) -> None:
@@ -130,7 +130,7 @@ def _fields(element: Element, allowed: frozenset[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class DeleteRequest:
-    """The body of DeleteObjects: (key, version id or None) in the client's order; `quiet`: tell failures only."""
+    """The body of DeleteObjects: (key, version id or None) in order; `quiet` asks for the failures only."""
 
     objects: list[tuple[str, str | None]]
     quiet: bool
@@ -197,9 +197,7 @@ class Part:
         return replace(self, checksums=())
 
 
-_CHECKSUMS = frozenset(
-    {"ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256"}
-)
+_CHECKSUMS = frozenset({"ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256"})
 _PART_FIELDS = _CHECKSUMS | {"PartNumber", "ETag"}
 _PART_NUMBER = re.compile(r"[0-9]{1,9}").fullmatch
 _ETAG = re.compile(r'"?[0-9A-Za-z._+/=-]{1,128}"?').fullmatch
@@ -279,9 +277,7 @@ _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 # What XML 1.0 cannot carry, even as a character reference (XML-238).
 _UNSPEAKABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # CR too: a reader would make LF of a raw one.
-_ESCAPES = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;", "\r": "&#13;"}
-)
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;", "\r": "&#13;"})
 
 
 def escape(text: str) -> str:
@@ -314,14 +310,10 @@ def render_list_buckets(
     continuation_token: str | None = None,
 ) -> bytes:
     """The answer to ListBuckets; `buckets` are (name, creation time in ISO 8601)."""
-    entries = [
-        f"<Bucket>{_elements([('Name', name), ('CreationDate', made)])}</Bucket>" for name, made in buckets
-    ]
+    entries = [f"<Bucket>{_elements([('Name', name), ('CreationDate', made)])}</Bucket>" for name, made in buckets]
     owner = _elements([("ID", owner_id), ("DisplayName", owner_name)])
     rest = _elements([("ContinuationToken", continuation_token)]) if continuation_token else ""
-    return _document(
-        "ListAllMyBucketsResult", f"<Owner>{owner}</Owner><Buckets>{''.join(entries)}</Buckets>{rest}"
-    )
+    return _document("ListAllMyBucketsResult", f"<Owner>{owner}</Owner><Buckets>{''.join(entries)}</Buckets>{rest}")
 
 
 def render_location(region: str) -> bytes:
@@ -355,8 +347,7 @@ class XmlRewriter:
 
     def __init__(self, replacements: Mapping[str, str | None]) -> None:
         self._contents = {
-            name.encode(): None if content is None else content.encode()
-            for name, content in replacements.items()
+            name.encode(): None if content is None else content.encode() for name, content in replacements.items()
         }
         names = b"|".join(map(re.escape, self._contents)) or b"(?!)"
         self._tag = re.compile(rb"<(/?)((?:[\w.-]+:)?(" + names + rb"))(\s[^>]*?)?(/?)>")
@@ -392,7 +383,7 @@ class XmlRewriter:
 
     def _rewrite(self, data: bytes) -> bytes:
         """Rewrite `data`, which ends outside any tag."""
-        out = []
+        out: list[bytes] = []
         at = 0
         for match in self._tag.finditer(data):
             if self._inside is None:
@@ -439,6 +430,4 @@ class XmlRewriter:
 
 
 def _unreadable() -> S3Error:
-    return S3Error(
-        "InternalError", reason="internal_error", detail="the backend's XML is not what stores write"
-    )
+    return S3Error("InternalError", reason="internal_error", detail="the backend's XML is not what stores write")

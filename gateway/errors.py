@@ -1,6 +1,6 @@
 """Everything we may say to an S3 client when we refuse: one catalogue, one exception.
 
-Codes, statuses and messages are AWS's as far as they are known (section 6 of the wire facts, E1–E5); a code
+Codes, statuses and messages are AWS's as far as they are known (section 6 of the wire facts, E1 to E5); a code
 that is not in the catalogue cannot be raised. `reason` is for operators (log and metric), never for the client.
 """
 
@@ -57,7 +57,10 @@ CATALOGUE: Final[Mapping[str, tuple[int, str]]] = {
         400,
         "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
     ),
-    "InvalidPolicyDocument": (400, "The content of the form does not meet the conditions specified in the policy document."),
+    "InvalidPolicyDocument": (
+        400,
+        "The content of the form does not meet the conditions specified in the policy document.",
+    ),
     "InvalidRange": (416, "The requested range is not satisfiable"),
     "InvalidRequest": (400, "Invalid Request"),
     "InvalidStorageClass": (400, "The storage class you specified is not valid."),
@@ -66,7 +69,10 @@ CATALOGUE: Final[Mapping[str, tuple[int, str]]] = {
     "InvalidURI": (400, "Couldn't parse the specified URI."),
     "KeyTooLongError": (400, "Your key is too long"),
     "MalformedPOSTRequest": (400, "The body of your POST request is not well-formed multipart/form-data."),
-    "MalformedTrailerError": (400, "The request contained trailing data that was not well-formed or did not conform to our published schema."),
+    "MalformedTrailerError": (
+        400,
+        "The request contained trailing data that was not well-formed or did not conform to our published schema.",
+    ),
     "MalformedXML": (
         400,
         "The XML you provided was not well-formed or did not validate against our published schema",
@@ -134,7 +140,8 @@ class S3Error(Exception):
         detail: a sentence for the operator's log; never sent, never holds a secret or a signature.
         status: replaces the catalogue's status (a backend's own status for the same code).
         retry_after: seconds, sent as Retry-After.
-        fields: extra elements of the error document, in order, e.g. `Region="eu-central-1"`.
+        extra: like `fields`, for element names that are no Python names.
+        fields: further elements of the error document, in order, e.g. `Region="eu-central-1"`.
     """
 
     def __init__(
@@ -146,6 +153,7 @@ class S3Error(Exception):
         detail: str | None = None,
         status: int | None = None,
         retry_after: int | None = None,
+        extra: Mapping[str, str] | None = None,
         **fields: str,
     ) -> None:
         default_status, default_message = CATALOGUE[code]
@@ -156,7 +164,7 @@ class S3Error(Exception):
         self.reason = reason
         self.detail = detail
         self.retry_after = retry_after
-        self.fields = fields
+        self.fields = {**extra, **fields} if extra else fields
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

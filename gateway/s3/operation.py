@@ -155,9 +155,7 @@ def level_of(address: Address) -> Level:
     return Level.BUCKET if address.key is None else Level.OBJECT
 
 
-def identify(
-    method: str, address: Address, parameters: tuple[tuple[str, str], ...], headers: Headers
-) -> S3Request:
+def identify(method: str, address: Address, parameters: tuple[tuple[str, str], ...], headers: Headers) -> S3Request:
     """Find the row of the table and check every parameter against it.
 
     Raises:
@@ -207,10 +205,9 @@ def _checked(name: str, value: str) -> str:
         raise _invalid(name, value, "Invalid Encoding Method specified in Request")
     if name in ("uploadId", "versionId", "continuation-token") and not 1 <= len(value) <= 2048:
         raise _invalid(name, value, f"The {name} is not valid.")
-    if "\0" in value or "\r" in value or "\n" in value:
-        # Control characters are legal in a prefix or marker as they are in keys; in what becomes a header they are not.
-        if name.startswith("response-") or "\0" in value:
-            raise _invalid(name, value, "This value holds a control character.")
+    # Line breaks are legal in a prefix or marker as they are in keys; in what becomes a header they are not.
+    if "\0" in value or (name.startswith("response-") and ("\r" in value or "\n" in value)):
+        raise _invalid(name, value, "This value holds a control character.")
     return value
 
 
@@ -233,7 +230,7 @@ def _not_in_table(method: str, level: Level, selectors: frozenset[str]) -> S3Err
             ArgumentName="ResourceType",
             ArgumentValue=", ".join(sorted(selectors)),
         )
-    if selectors and (method, level, frozenset[str]()) in TABLE or method == "POST" and selectors:
+    if selectors and (method == "POST" or (method, level, frozenset[str]()) in TABLE):
         return S3Error(
             "NotImplemented",
             f"The {next(iter(selectors))} sub-resource is not implemented.",

@@ -251,7 +251,7 @@ def _read_presigned(head: RequestHead, query: list[tuple[str, str]], given: dict
     timestamp = given["X-Amz-Date"]
     time = parse_timestamp(timestamp)
     if time is None:
-        _bad_query('X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd\'T\'HHmmss\'Z\'"')
+        _bad_query("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
     access_key_id, scope = _read_credential(given["X-Amz-Credential"], timestamp, _bad_query_credential)
     expires = _read_expires(given["X-Amz-Expires"])
     for token in (given.get("X-Amz-Security-Token"), head.headers.get("x-amz-security-token")):
@@ -286,7 +286,10 @@ def _read_expires(text: str) -> int:
     if expires < 0:
         _bad_query("X-Amz-Expires must be non-negative")
     if expires > MAX_EXPIRES:
-        _bad_query("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
+        _bad_query(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less "
+            "than 604800 seconds"
+        )
     if expires == 0:
         _bad_query("X-Amz-Expires must be at least one second")
     return expires
@@ -335,14 +338,10 @@ def _read_credential(text: str, timestamp: str, complain: Complain) -> tuple[str
     """Five parts, no more: the ids that we issue hold no "/" (C28). The region is judged later."""
     parts = text.split("/")
     if len(parts) != 5 or not parts[0]:
-        complain(
-            'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
-        )
+        complain('the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".')
     access_key_id, day, region, service, terminal = parts
     if not is_day(day):
-        complain(
-            f'incorrect date format "{day}". This date in the credential must be in the format "yyyyMMdd".'
-        )
+        complain(f'incorrect date format "{day}". This date in the credential must be in the format "yyyyMMdd".')
     if service != SERVICE:
         complain(f'incorrect service "{service}". This endpoint belongs to "s3".')
     if terminal != TERMINAL:

@@ -1,4 +1,4 @@
-"""Percent-encoding and the canonical forms of path and query (C1–C13).
+"""Percent-encoding and the canonical forms of path and query (C1 to C13).
 
 The wire text of a target is decoded exactly once and encoded again in the one way that AWS defines, because
 clients differ in what they escape but all sign the canonical form (C4). Nothing is normalised: `//`, `/./` and
@@ -38,7 +38,7 @@ def decode(text: str) -> str:
 
 
 def canonical_path(path: str) -> str:
-    """The canonical URI of a path as received (C2–C6); S3 encodes once."""
+    """The canonical URI of a path as received (C2 to C6); S3 encodes once."""
     if _CANONICAL_PATH(path):
         return path or "/"
     return encode(decode(path), slash=True)

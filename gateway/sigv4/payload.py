@@ -1,4 +1,4 @@
-"""What `x-amz-content-sha256` says about the body (the table of section 1, C21–C23)."""
+"""What `x-amz-content-sha256` says about the body (the table of section 1, C21 to C23)."""
 
 from __future__ import annotations
 

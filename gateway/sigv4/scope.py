@@ -41,7 +41,13 @@ def parse_timestamp(text: str) -> datetime | None:
     try:
         # Slices, not strptime: this runs for every request and strptime costs as much as the whole signature.
         return datetime(
-            int(text[0:4]), int(text[4:6]), int(text[6:8]), int(text[9:11]), int(text[11:13]), int(text[13:15]), tzinfo=UTC
+            int(text[0:4]),
+            int(text[4:6]),
+            int(text[6:8]),
+            int(text[9:11]),
+            int(text[11:13]),
+            int(text[13:15]),
+            tzinfo=UTC,
         )
     except ValueError:
         return None

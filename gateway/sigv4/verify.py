@@ -49,7 +49,7 @@ def check_clock(claim: Claim, now: datetime) -> None:
             "AccessDenied",
             "Request is not yet valid",
             reason="not_yet_valid",
-            **{"X-Amz-Date": str(int(claim.time.timestamp() * 1000))},
+            extra={"X-Amz-Date": str(int(claim.time.timestamp() * 1000))},
             Expires=f"{until:%Y-%m-%dT%H:%M:%SZ}",
             ServerTime=server_time,
         )
@@ -58,7 +58,7 @@ def check_clock(claim: Claim, now: datetime) -> None:
             "AccessDenied",
             "Request has expired",
             reason="presign_expired",
-            **{"X-Amz-Expires": str(claim.expires)},
+            extra={"X-Amz-Expires": str(claim.expires)},
             Expires=f"{until:%Y-%m-%dT%H:%M:%SZ}",
             ServerTime=server_time,
         )
@@ -102,4 +102,4 @@ def mismatch(claim: Claim, *, explain: bool) -> S3Error:
                 "CanonicalRequest": claim.canonical_request,
                 "CanonicalRequestBytes": claim.canonical_request.encode("latin-1").hex(" "),
             }
-    return S3Error("SignatureDoesNotMatch", reason="signature_mismatch", **fields)
+    return S3Error("SignatureDoesNotMatch", reason="signature_mismatch", extra=fields)

@@ -1,0 +1,157 @@
+"""Operations whose body is a document: read, checked, understood, and written anew for the backend.
+
+The client's text never goes on. What the backend parses is what we authorized, key by key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+from gateway.access import may
+from gateway.backend import Backend
+from gateway.bodies import read_document
+from gateway.errors import S3Error
+from gateway.events import Trace
+from gateway.messages import Body, Reply
+from gateway.s3.address import has_fragile_segments
+from gateway.s3.checksums import Digests
+from gateway.s3.operation import S3Request
+from gateway.s3.reply import backend_error, kept_headers
+from gateway.s3.rewrite import OutboundRequest
+from gateway.s3.xml import (
+    DeleteRequest,
+    escape,
+    parse_complete,
+    parse_delete,
+    parse_location,
+    render_complete,
+    render_delete,
+)
+from gateway.sigv4.verify import Verified
+from gateway.transfer import ERROR_LIMIT, SLOW_ANSWER, Names, reply_of, upstream_failure
+from gateway.upstream import UpstreamError
+from keystore.model import AccessKey
+
+DELETE_LIMIT = 2 << 20  # bytes, AWS's
+COMPLETE_LIMIT = 1 << 20
+LOCATION_LIMIT = 64 * 1024
+RESULT_LIMIT = 4 << 20
+
+_END = re.compile(rb"</DeleteResult>\s*\Z|/>\s*\Z")
+
+
+async def delete_objects(
+    request: S3Request,
+    outbound: OutboundRequest,
+    body: Body,
+    verified: Verified,
+    key: AccessKey,
+    backend: Backend,
+    trace: Trace,
+    names: Names,
+) -> Reply:
+    """DeleteObjects: each key is authorized by itself; the refused ones come back as errors (CPY-156).
+
+    Raises:
+        S3Error: InvalidRequest without a checksum of the document, MalformedXML, and what `transfer` raises.
+    """
+    data = await read_document(body, verified, request.headers, limit=DELETE_LIMIT)
+    _check_digest(request, data, required=True)
+    wanted = parse_delete(data)
+    allowed, refused = _divide(wanted, key, request.address.bucket or "", literal_keys=backend.traits.literal_keys)
+    errors = b"".join(_error_entry(name, version, code) for name, version, code in refused)
+    headers = [("content-type", "application/xml")]
+    if not allowed:
+        document = (
+            b'<?xml version="1.0" encoding="UTF-8"?>\n'
+            b'<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">' + errors + b"</DeleteResult>"
+        )
+        return Reply(200, headers, document, len(document))
+    document = render_delete(allowed, quiet=wanted.quiet)
+    outbound.headers.append(
+        ("content-md5", base64.b64encode(hashlib.md5(document, usedforsecurity=False).digest()).decode())
+    )
+    outbound.headers.append(("content-type", "application/xml"))
+    try:
+        answer = await backend.send(outbound, document)
+        if not refused:
+            return await reply_of(request, answer, trace, names)
+        trace.upstream_status = answer.status
+        result = await answer.read_all(RESULT_LIMIT)
+        if answer.status != 200:
+            raise backend_error(answer.status, result[:ERROR_LIMIT], request)
+    except UpstreamError as error:
+        raise upstream_failure(error, trace) from None
+    merged = _END.sub(
+        lambda end: (b">" if end[0].startswith(b"/>") else b"") + errors + b"</DeleteResult>", result, count=1
+    )
+    return Reply(200, kept_headers(answer.headers), merged, len(merged))
+
+
+def _divide(
+    wanted: DeleteRequest, key: AccessKey, bucket: str, *, literal_keys: bool
+) -> tuple[list[tuple[str, str | None]], list[tuple[str, str | None, str]]]:
+    """The entries that may be deleted, and the others with the code that each is refused with."""
+    allowed, refused = [], []
+    for name, version in wanted.objects:
+        action = "s3:DeleteObject" if version is None else "s3:DeleteObjectVersion"
+        if not may(key, action, bucket):
+            refused.append((name, version, "AccessDenied"))
+        elif not literal_keys and has_fragile_segments(name):
+            refused.append((name, version, "InvalidArgument"))
+        else:
+            allowed.append((name, version))
+    return allowed, refused
+
+
+def _error_entry(name: str, version: str | None, code: str) -> bytes:
+    inner = f"<Key>{escape(name)}</Key>"
+    if version is not None:
+        inner += f"<VersionId>{escape(version)}</VersionId>"
+    return f"<Error>{inner}<Code>{code}</Code><Message>{S3Error(code).message}</Message></Error>".encode()
+
+
+async def complete_upload(
+    request: S3Request,
+    outbound: OutboundRequest,
+    body: Body,
+    verified: Verified,
+    backend: Backend,
+    trace: Trace,
+    names: Names,
+) -> Reply:
+    """CompleteMultipartUpload: the list of parts is understood and written anew (CPY-159)."""
+    data = await read_document(body, verified, request.headers, limit=COMPLETE_LIMIT)
+    parts = parse_complete(data)
+    if not backend.traits.trailers:
+        # See `transfer`: where checksums are lost on the way, none is promised at the end (K16).
+        parts = [part.without_checksums() for part in parts]
+        outbound.headers = [(n, v) for n, v in outbound.headers if not n.startswith("x-amz-checksum-")]
+    outbound.headers.append(("content-type", "application/xml"))
+    try:
+        answer = await backend.send(outbound, render_complete(parts), first_byte=SLOW_ANSWER)
+        return await reply_of(request, answer, trace, names)
+    except UpstreamError as error:
+        raise upstream_failure(error, trace) from None
+
+
+async def read_location(request: S3Request, body: Body, verified: Verified) -> str | None:
+    """The LocationConstraint of CreateBucket; None if the client states none."""
+    data = await read_document(body, verified, request.headers, limit=LOCATION_LIMIT)
+    _check_digest(request, data, required=False)
+    return parse_location(data) if data else None
+
+
+def _check_digest(request: S3Request, data: bytes, *, required: bool) -> None:
+    digests = Digests.expected(request.headers, frozenset())
+    if digests.active:
+        digests.update(data)
+        digests.check({})
+    elif required:
+        raise S3Error(
+            "InvalidRequest",
+            "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
+            reason="malformed_header",
+        )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
+import structlog
 
 from gateway import __version__
 from gateway.commands.buckets import buckets, tenants, whoami
@@ -19,6 +22,8 @@ def main() -> None:
     variables BUCKETWARDEN_SECTION__KEY. keys, buckets, tenants and whoami talk to a running gateway:
     BUCKETWARDEN_URL, BUCKETWARDEN_TOKEN.
     """
+    # What a command prints is its result; what the key store logs meanwhile is not. `serve` sets its own log.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 for command in (serve, check_config, migrate, bootstrap, generate_kek, demo, keys, buckets, tenants, whoami):

@@ -65,9 +65,7 @@ def test_a_wrong_checksum_is_a_bad_digest(algorithm: str) -> None:
         with pytest.raises(S3Error) as caught:
             run(b"hello", *how)
         assert (caught.value.code, caught.value.reason) == ("BadDigest", "payload_mismatch")
-        assert caught.value.message == (
-            f"The {algorithm.upper()} you specified did not match the calculated checksum."
-        )
+        assert caught.value.message == (f"The {algorithm.upper()} you specified did not match the calculated checksum.")
 
 
 @pytest.mark.parametrize(
@@ -83,9 +81,7 @@ def test_published_values(algorithm: str, data: bytes, value: str) -> None:
     run(data, {f"x-amz-checksum-{algorithm}": value})
 
 
-@given(
-    data=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200)), algorithm=st.sampled_from(ALGORITHMS)
-)
+@given(data=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200)), algorithm=st.sampled_from(ALGORITHMS))
 def test_the_split_of_the_body_does_not_matter(data: bytes, cuts: list[int], algorithm: str) -> None:
     name = f"x-amz-checksum-{algorithm}"
     digests = Digests.expected(Headers([(name, checksum(algorithm, data))]), NONE)
@@ -149,9 +145,7 @@ def test_a_content_md5_that_is_none_is_an_invalid_digest(value: str) -> None:
         ({"x-amz-sdk-checksum-algorithm": "SHA1"}, frozenset({"x-amz-checksum-crc32"})),
     ],
 )
-def test_a_confused_declaration_is_an_invalid_request(
-    headers: dict[str, str], trailers: frozenset[str]
-) -> None:
+def test_a_confused_declaration_is_an_invalid_request(headers: dict[str, str], trailers: frozenset[str]) -> None:
     assert refusal(headers, trailers).code == "InvalidRequest"
 
 

@@ -7,6 +7,7 @@ one gateway would open nothing on the next.
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from gateway.config import Config
@@ -26,7 +27,7 @@ def load_kek(config: Config) -> bytes:
 
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = path.with_name(f"kek.{os.getpid()}")
+    mine = path.with_name(f"kek.{secrets.token_hex(4)}")
     write_private(mine, new_kek() + "\n")
     try:
         # A link, not a rename: of two processes that start at once one wins, and the other reads its key.

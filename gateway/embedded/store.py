@@ -155,9 +155,7 @@ class EmbeddedStore:
                 return settings
             settings = replace(settings, ports=_new_ports())
         else:
-            settings = _Settings(
-                f"STORE{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30), _new_ports()
-            )
+            settings = _Settings(f"STORE{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30), _new_ports())
         write_private(path, json.dumps(asdict(settings)))
         return settings
 

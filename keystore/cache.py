@@ -63,9 +63,7 @@ class KeyCache:
                 if entry.value is None:
                     self._stats.negative_hits += 1
                 return entry.value
-        return await self._ask(
-            self._keys, access_key_id, lambda proven: self._look_ups.key(access_key_id, proven)
-        )
+        return await self._ask(self._keys, access_key_id, lambda proven: self._look_ups.key(access_key_id, proven))
 
     async def find_bucket(self, tenant_id: UUID, name: str) -> Bucket | None:
         """The tenant's bucket of this name; None when there is certainly none."""
@@ -77,9 +75,7 @@ class KeyCache:
                 if entry.value is None:
                     self._stats.negative_hits += 1
                 return entry.value
-        return await self._ask(
-            self._buckets, key, lambda proven: self._look_ups.bucket(tenant_id, name, proven)
-        )
+        return await self._ask(self._buckets, key, lambda proven: self._look_ups.bucket(tenant_id, name, proven))
 
     async def list_buckets(self, tenant_id: UUID) -> Sequence[Bucket]:
         """All buckets of a tenant, sorted by name."""
@@ -88,9 +84,7 @@ class KeyCache:
             if entry is not None:
                 self._stats.hits += 1
                 return entry.value
-        return await self._ask(
-            self._lists, tenant_id, lambda proven: self._look_ups.buckets(tenant_id, proven)
-        )
+        return await self._ask(self._lists, tenant_id, lambda proven: self._look_ups.buckets(tenant_id, proven))
 
     def watch(self, callback: Callable[[str], None]) -> None:
         """Call `callback(access_key_id)` when a key was changed; from the event loop, before the change is

@@ -82,9 +82,7 @@ async def record(connection: asyncpg.Connection, targets: Sequence[tuple[Kind, s
     """
     last: int = await connection.fetchval(_DRAW, len(targets))
     numbers = list(range(last - len(targets) + 1, last + 1))
-    await connection.execute(
-        _RECORD, numbers, [kind.value for kind, _ in targets], [name for _, name in targets]
-    )
+    await connection.execute(_RECORD, numbers, [kind.value for kind, _ in targets], [name for _, name in targets])
     return last
 
 

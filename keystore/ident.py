@@ -74,9 +74,7 @@ def is_access_key_id(text: str) -> bool:
 def check_tenant_name(name: str) -> str:
     """Return `name` if it may name a tenant (1-63 of `a-z0-9-`, no hyphen at an end); raises `Invalid`."""
     if _TENANT_NAME.fullmatch(name) is None:
-        raise Invalid(
-            "tenant name: 1 to 63 characters of a-z, 0-9 and -, starting and ending with a-z or 0-9"
-        )
+        raise Invalid("tenant name: 1 to 63 characters of a-z, 0-9 and -, starting and ending with a-z or 0-9")
     return name
 
 

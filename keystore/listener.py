@@ -144,9 +144,7 @@ class Listener:
                     return
                 self._complain(error)
             # A session that lasted was a good one: its successor is tried at once.
-            pause = (
-                _FIRST_PAUSE if self._clock() - began > self._max_stale else min(2 * pause, _LONGEST_PAUSE)
-            )
+            pause = _FIRST_PAUSE if self._clock() - began > self._max_stale else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnections
 
     def _complain(self, error: KeyStoreUnavailable) -> None:

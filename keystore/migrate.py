@@ -125,7 +125,5 @@ def _missing(known: list[Migration], applied: dict[str, str]) -> list[Migration]
             )
     missing = [migration for migration in known if migration.name not in applied]
     if missing and applied and missing[0].name < max(applied):
-        raise SchemaMismatch(
-            f"migration {missing[0].name} is older than the newest one applied ({max(applied)})"
-        )
+        raise SchemaMismatch(f"migration {missing[0].name} is older than the newest one applied ({max(applied)})")
     return missing

@@ -32,9 +32,7 @@ def bucket_of(row: Row) -> Bucket:
 
 def sealed_of(row: Row) -> Sealed:
     """From the seal columns of access_keys."""
-    return Sealed(
-        row["seal_version"], row["wrap_nonce"], row["wrapped_key"], row["seal_nonce"], row["sealed_secret"]
-    )
+    return Sealed(row["seal_version"], row["wrap_nonce"], row["wrapped_key"], row["seal_nonce"], row["sealed_secret"])
 
 
 def access_key_of(row: Row, secret: Secret) -> AccessKey:

@@ -96,9 +96,7 @@ async def open_store(
     sealer = Sealer(kek)
     missing = await pending(dsn)
     if missing:
-        raise StartRefused(
-            f"the database lacks {len(missing)} migration(s): run `bucketwarden migrate` first"
-        )
+        raise StartRefused(f"the database lacks {len(missing)} migration(s): run `bucketwarden migrate` first")
 
     timelines = Timelines()
     look_up_connections = HeldConnections(dsn, _LOOK_UP_CONNECTIONS, timelines)
@@ -123,9 +121,7 @@ async def open_store(
     store = Store(cache, admin, stats, lease, listener, (look_up_connections, admin_connections))
     try:
         async with answering("start"):
-            await admin_connections.run(
-                lambda link: _check(link, sealer, several_hosts=len(hosts_of(dsn)) > 1)
-            )
+            await admin_connections.run(lambda link: _check(link, sealer, several_hosts=len(hosts_of(dsn)) > 1))
         await listener.start()
     except BaseException as error:
         await store.close()
@@ -148,9 +144,7 @@ async def _check_canary(connection: asyncpg.Connection, sealer: Sealer) -> None:
     row = await connection.fetchrow(_CANARY)
     if row is None:
         if await connection.fetchval(_ANY_KEY):
-            raise StartRefused(
-                "the database has keys but no canary row: it was altered, restore it from a backup"
-            )
+            raise StartRefused("the database has keys but no canary row: it was altered, restore it from a backup")
         planted = sealer.seal_canary()
         await connection.execute(
             _PLANT_CANARY,

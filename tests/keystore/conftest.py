@@ -1,11 +1,10 @@
-"""A real Postgres for the whole session, and for every test a migrated database of its own in it."""
+"""A migrated database for every test, stores opened on it, and a proxy that can go wrong in front of it."""
 
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from urllib.parse import urlsplit
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -13,42 +12,27 @@ import pytest
 from gateway.embedded.postgres import EmbeddedPostgres
 from keystore.migrate import migrate
 from keystore.store import Store, open_store
+from tests.keystore.proxy import Proxy, through
 
 KEK = os.urandom(32)
 
-# The data may be lost; the tests are about the program, not about the disk.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-
-
-def with_database(dsn: str, name: str) -> str:
-    """The same DSN for another database of the same server."""
-    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
-
-
-@pytest.fixture(scope="session")
-def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("keystore"), settings=FAST) as server:
-        yield server.dsn
+QUICK = {"max_stale": 1.0, "heartbeat": 0.2}
+"""Settings of a store whose lease ends soon enough to wait for it."""
 
 
 @pytest.fixture
-async def empty_dsn(server_dsn: str) -> AsyncIterator[str]:
-    """A database without any table."""
-    name = f"t{uuid.uuid4().hex}"
-    connection = await asyncpg.connect(server_dsn)
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-        yield with_database(server_dsn, name)
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
+def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A server that the test may stop and start; it logs every statement and its parameters."""
+    settings = {"fsync": "off", "log_statement": "all", "log_min_error_statement": "error"}
+    with EmbeddedPostgres(tmp_path, settings=settings) as server:
+        yield server
 
 
 @pytest.fixture
-async def dsn(empty_dsn: str) -> str:
-    """A migrated database."""
-    await migrate(empty_dsn)
-    return empty_dsn
+async def dsn(fresh_database: str) -> str:
+    """A migrated database of the test's own."""
+    await migrate(fresh_database)
+    return fresh_database
 
 
 Opener = Callable[..., Awaitable[Store]]
@@ -59,9 +43,9 @@ async def opened() -> AsyncIterator[Opener]:
     """`await opened(dsn, **settings)` opens a store that is closed at the end of the test."""
     stores: list[Store] = []
 
-    async def open_one(dsn: str, **settings: object) -> Store:
+    async def open_one(dsn: str, kek: bytes = KEK, **settings: object) -> Store:
         arguments: dict[str, object] = {"replica_name": f"gateway-{len(stores)}", **settings}
-        store = await open_store(dsn, KEK, **arguments)  # type: ignore[arg-type]
+        store = await open_store(dsn, kek, **arguments)  # type: ignore[arg-type]
         stores.append(store)
         return store
 
@@ -71,7 +55,7 @@ async def opened() -> AsyncIterator[Opener]:
 
 
 @pytest.fixture
-async def store(dsn: str, opened: Opener) -> Store:
+async def key_store(dsn: str, opened: Opener) -> Store:
     return await opened(dsn)
 
 
@@ -81,3 +65,18 @@ async def sql(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(dsn)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def proxy(dsn: str) -> AsyncIterator[Proxy]:
+    """A proxy in front of the database; `through(dsn, proxy.port)` leads through it."""
+    proxy = Proxy(dsn)
+    await proxy.start()
+    yield proxy
+    await proxy.stop()
+
+
+@pytest.fixture
+def proxied_dsn(dsn: str, proxy: Proxy) -> str:
+    """The database seen through the proxy."""
+    return through(dsn, proxy.port)

@@ -67,11 +67,7 @@ def overlay_environment(
         table = values.setdefault(section, {})
         # A secret given in one form by the environment replaces the other form in the file.
         for other in (f"{key}_file", key.removesuffix("_file")):
-            if (
-                other != key
-                and other in sections[section].model_fields
-                and f"{section}.{other}" not in sources
-            ):
+            if other != key and other in sections[section].model_fields and f"{section}.{other}" not in sources:
                 table.pop(other, None)
         table[key] = environ[variable]
         sources[f"{section}.{key}"] = variable

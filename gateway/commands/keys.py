@@ -86,9 +86,7 @@ def create(
         },
     )
     _print_created(key, output)
-    click.echo(
-        "The secret access key is shown this once. Keep it now; if it is lost, make a new key.", err=True
-    )
+    click.echo("The secret access key is shown this once. Keep it now; if it is lost, make a new key.", err=True)
 
 
 def _print_created(key: Json, output: str) -> None:
@@ -125,9 +123,7 @@ def _print_created(key: Json, output: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Also revoked and expired keys.")
 @output_option("table", "text", "json")
 @with_client
-def list_(
-    client: OperatorClient, bucket: str | None, tenant: str | None, everything: bool, output: str
-) -> None:
+def list_(client: OperatorClient, bucket: str | None, tenant: str | None, everything: bool, output: str) -> None:
     """List the keys that work; never a secret."""
     found = client.pages(path_of("keys"), bucket=bucket, tenant=tenant, limit="500")
     print_items((key for key in found if everything or key["status"] == "active"), _COLUMNS, output)
@@ -195,9 +191,7 @@ def _tell_propagation(answer: Json) -> None:
     propagation = answer.get("propagation")
     if propagation is None:
         return
-    click.echo(
-        f"{propagation['acknowledged']} of {propagation['expected']} gateways have confirmed.", err=True
-    )
+    click.echo(f"{propagation['acknowledged']} of {propagation['expected']} gateways have confirmed.", err=True)
     if propagation["lagging"]:
         click.echo(
             f"warning: {', '.join(propagation['lagging'])} may serve the key for another "

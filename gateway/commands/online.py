@@ -1,4 +1,4 @@
-"""`check-config --online`: do database and backend answer, and do our clocks agree?"""
+"""`check-config --online`: do database and backend answer, is our credential good, do the clocks agree?"""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from gateway.config import Config, Problem
+import click
+
+from gateway.config import BackendSection, Config, Problem
+from gateway.connect import open_backend, probe
+from gateway.credentials import NoCredentialError
 from keystore.migrate import pending
 from keystore.model import KeyStoreError
 
 CLOCK_LIMIT_SECONDS = 300.0
-"""Stores refuse signatures 15 minutes off; past a third of that somebody should know."""
+"""Stores refuse signatures that are 15 minutes off; at a third of that somebody should know."""
 
 
 def check_online(config: Config) -> list[Problem]:
@@ -23,7 +27,7 @@ def check_online(config: Config) -> list[Problem]:
     if config.database.url is not None:
         problems += _check_database(config.database.url.get_secret_value())
     if config.backend.endpoint is not None:
-        problems += _check_backend(config.backend.endpoint, config)
+        problems += _check_backend(config.backend.endpoint, config.backend)
     return problems
 
 
@@ -32,33 +36,27 @@ def _check_database(dsn: str) -> list[Problem]:
         names = asyncio.run(pending(dsn))
     except KeyStoreError as error:
         return [Problem("database.url", str(error))]
-    return (
-        [Problem("database.url", f"`bucketwarden migrate` has to apply {', '.join(names)}")] if names else []
-    )
+    return [Problem("database.url", f"`bucketwarden migrate` has to apply {', '.join(names)}")] if names else []
 
 
-def _check_backend(endpoint: str, config: Config) -> list[Problem]:
-    """Any answer will do, also a refusal: this asks whether the way is open, with the checks of serving."""
+def _check_backend(endpoint: str, backend: BackendSection) -> list[Problem]:
     url = urlsplit(endpoint)
-    host, port, limit = url.hostname or "", url.port, config.backend.connect_timeout
-    if url.scheme == "https":
-        try:
-            context = ssl.create_default_context(cafile=config.backend.ca_file)
-        except OSError as error:
-            return [Problem("backend.ca_file", f"cannot be used: {error}")]
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, port, timeout=limit, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=limit)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=backend.connect_timeout)
     try:
+        if url.scheme == "https":
+            connection = http.client.HTTPSConnection(
+                url.hostname or "",
+                url.port,
+                timeout=backend.connect_timeout,
+                context=ssl.create_default_context(cafile=backend.ca_file),
+            )
         connection.request("HEAD", "/")
         date = connection.getresponse().getheader("Date")
     except (OSError, http.client.HTTPException) as error:
         return [Problem("backend.endpoint", f"does not answer: {error}")]
     finally:
         connection.close()
-    return _check_clock(date)
+    return _check_clock(date) + asyncio.run(_check_credential(backend))
 
 
 def _check_clock(date: str | None) -> list[Problem]:
@@ -70,3 +68,20 @@ def _check_clock(date: str | None) -> list[Problem]:
     if seconds < CLOCK_LIMIT_SECONDS:
         return []
     return [Problem("backend.endpoint", f"its clock and ours differ by {seconds:.0f} seconds")]
+
+
+async def _check_credential(backend: BackendSection) -> list[Problem]:
+    try:
+        connection = await open_backend(backend, lambda: datetime.now(UTC))
+    except NoCredentialError as error:
+        return [Problem("backend.access_key_id", str(error))]
+    try:
+        refusal = await probe(connection.backend, backend.upload_mode)
+        traits = connection.backend.traits
+    finally:
+        await connection.close()
+    if refusal is not None:
+        return [Problem("backend.access_key_id", refusal)]
+    mode = "trailer" if traits.trailers else "plain"
+    click.echo(f"The backend is {traits.name}; upload mode {mode}.", err=True)
+    return []

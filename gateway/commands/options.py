@@ -70,9 +70,7 @@ def in_future(text: str, now: datetime) -> datetime:
     """`90d` and the like (s, m, h, d, w) from `now`. Raises click.BadParameter."""
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise click.BadParameter(
-            "must be a number and s, m, h, d or w, such as 90d", param_hint="--expires-in"
-        )
+        raise click.BadParameter("must be a number and s, m, h, d or w, such as 90d", param_hint="--expires-in")
     return now.astimezone(UTC) + timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 

@@ -27,15 +27,16 @@ from keystore.store import open_store
 def serve(config_path: Path | None) -> None:
     """Serve S3, the operator API and metrics until SIGTERM."""
     # Here, because the other commands need nothing of what serving imports.
-    from gateway.app import run
+    from gateway.app import StartError, run
 
     with told_plainly():
         config = Config.load(config_path, os.environ)
         if config.backend.endpoint is None:
-            raise ConfigError(
-                [Problem("backend.endpoint", "is needed to serve: the URL of the store behind")]
-            )
-        run(config)
+            raise ConfigError([Problem("backend.endpoint", "is needed to serve: the URL of the store behind")])
+        try:
+            run(config)
+        except StartError as error:
+            raise CommandError(str(error)) from None
 
 
 @click.command("check-config")
@@ -90,11 +91,11 @@ def bootstrap(config_path: Path | None, name: str) -> None:
         config = Config.load(config_path, os.environ)
         kek = load_kek(config)
         with database(config) as dsn:
+            if config.database.url is None:
+                asyncio.run(apply_migrations(dsn))  # as `serve` does with its embedded database
             token = asyncio.run(_first_token(dsn, kek, config, name))
     click.echo(token)
-    click.echo(
-        "The token is shown this once. `export BUCKETWARDEN_TOKEN=...` lets the commands use it.", err=True
-    )
+    click.echo("The token is shown this once. `export BUCKETWARDEN_TOKEN=...` lets the commands use it.", err=True)
 
 
 async def _first_token(dsn: str, kek: bytes, config: Config, name: str) -> str:

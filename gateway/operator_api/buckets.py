@@ -48,16 +48,12 @@ class Buckets:
         if body.adopt and not exists:
             raise ProblemError("conflict", f"the backend has no bucket {backend_name} to adopt")
         if not body.adopt and exists:
-            raise ProblemError(
-                "conflict", f"the backend has a bucket {backend_name} already; adopt takes it over"
-            )
+            raise ProblemError("conflict", f"the backend has a bucket {backend_name} already; adopt takes it over")
         if not exists:
             await self.backend.create(backend_name)
         bucket = await self.admin.add_bucket(tenant.id, body.name, backend_name)
         location = request.rel_url.with_path(f"/api/v1/buckets/{body.name}").with_query(tenant=body.tenant)
-        return web.json_response(
-            show_bucket(tenant.name, bucket), status=201, headers={"Location": str(location)}
-        )
+        return web.json_response(show_bucket(tenant.name, bucket), status=201, headers={"Location": str(location)})
 
     async def show(self, request: web.Request) -> web.Response:
         """Bucket names are unique within a tenant: `?tenant=` says which, the default tenant otherwise."""

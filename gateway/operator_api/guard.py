@@ -29,9 +29,7 @@ ACTOR: Final = web.RequestKey("actor", str)
 """Who asks, as the key store records it: `token:NAME`. Set before any handler that is not open runs."""
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]{1,256})", re.IGNORECASE)
-_UNKNOWN_OUTCOME = (
-    "The change may have been made or not: look before you repeat it. Revoking can always be repeated."
-)
+_UNKNOWN_OUTCOME = "The change may have been made or not: look before you repeat it. Revoking can always be repeated."
 
 _log = structlog.get_logger(__name__)
 
@@ -115,9 +113,7 @@ def _problem(error: Exception, request: web.Request, request_id: str) -> Problem
         case web.RequestPayloadError():
             return ProblemError("malformed_body")
         case web.HTTPMethodNotAllowed():
-            return ProblemError(
-                "method_not_allowed", headers={"Allow": ", ".join(sorted(error.allowed_methods))}
-            )
+            return ProblemError("method_not_allowed", headers={"Allow": ", ".join(sorted(error.allowed_methods))})
         case web.HTTPNotFound():
             return ProblemError("not_found")
         case _:

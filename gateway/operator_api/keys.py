@@ -55,9 +55,7 @@ class Keys:
         except Invalid as error:
             raise ProblemError("bad_query", str(error)) from None
         now = self.now()
-        response = web.json_response(
-            {"items": [show_key(key, now) for key in keys], "next_page_token": following}
-        )
+        response = web.json_response({"items": [show_key(key, now) for key in keys], "next_page_token": following})
         if following is not None:
             target = request.rel_url.update_query(page_token=following)
             response.headers["Link"] = f'<{target}>; rel="next"'
@@ -67,9 +65,7 @@ class Keys:
         body = await read_body(request, CreateKeyBody)
         now = self.now()
         if body.expires_at is not None and body.expires_at <= now:
-            raise ProblemError(
-                "invalid_body", errors=[FieldError(pointer="#/expires_at", detail="is in the past")]
-            )
+            raise ProblemError("invalid_body", errors=[FieldError(pointer="#/expires_at", detail="is in the past")])
         key, secret = await self.admin.create_key(
             tenant=body.tenant,
             access=body.access,
@@ -91,9 +87,7 @@ class Keys:
 
     async def revoke(self, request: web.Request) -> web.Response:
         body = await read_body(request, RevokeKeyBody)
-        key, propagation = await self.admin.revoke_key(
-            key_ident(request), reason=body.reason, actor=request[ACTOR]
-        )
+        key, propagation = await self.admin.revoke_key(key_ident(request), reason=body.reason, actor=request[ACTOR])
         self.observe(KeyChange("revoke", len(propagation.lagging)))
         return web.json_response({**show_key(key, self.now()), "propagation": show_propagation(propagation)})
 

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.config import Config
 from gateway.operator_api.app import build_operator_app
-from gateway.operator_api.ports import OperatorEvent
+from gateway.operator_api.ports import BackendBuckets, OperatorEvent
 from keystore.migrate import migrate
 from keystore.store import Store, open_store
 
@@ -55,14 +55,17 @@ class Surface:
 
 
 @asynccontextmanager
-async def operator_surface(dsn: str, **environ: str) -> AsyncIterator[Surface]:
-    """Migrate the database at `dsn`, open the key store, make a token named `ci`, serve."""
+async def operator_surface(dsn: str, buckets: BackendBuckets | None = None, **environ: str) -> AsyncIterator[Surface]:
+    """Migrate the database at `dsn`, open the key store, make a token named `ci`, serve.
+
+    `buckets` is the backend, a remembered set of names by default; `environ` the settings.
+    """
     await migrate(dsn)
     store = await open_store(dsn, KEK, replica_name="the-only-gateway")
     try:
         backend, events, reasons = MemoryBuckets(), [], []
         config = Config.load(None, environ)
-        app = build_operator_app(store.admin, backend, config, lambda: reasons, events.append)
+        app = build_operator_app(store.admin, buckets or backend, config, lambda: reasons, events.append)
         token = await store.admin.create_token(name="ci", actor="test")
         async with TestClient(TestServer(app)) as client:
             yield Surface(client, token, store, backend, events, reasons)

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import main
 from keystore.model import Propagation
+from tests.backends import Backend
 from tests.gateway.operator_surface import Surface, operator_surface
 
 Run = Callable[..., Awaitable[Result]]
@@ -269,6 +270,28 @@ def test_check_config_online_says_what_does_not_answer() -> None:
     assert "\n  database.url: " in result.stderr
     assert "\n  backend.endpoint: does not answer" in result.stderr
     assert "hunter2" not in result.output
+
+
+def test_check_config_online_names_the_store_when_all_is_well(fresh_database: str, seaweedfs: Backend) -> None:
+    environ = {
+        "DATABASE_URL": fresh_database,
+        "BUCKETWARDEN_KEYS__KEK": KEK,
+        "BUCKETWARDEN_BACKEND__ENDPOINT": seaweedfs.endpoint,
+        "BUCKETWARDEN_BACKEND__ACCESS_KEY_ID": seaweedfs.access_key,
+        "BUCKETWARDEN_BACKEND__SECRET_ACCESS_KEY": seaweedfs.secret_key,
+    }
+    result = local("check-config", "--online", **environ)
+    assert result.exit_code == 1
+    assert "database.url: `bucketwarden migrate` has to apply 0001_" in result.stderr
+    assert local("migrate", **environ).exit_code == 0
+    result = local("check-config", "--online", **environ)
+    assert result.exit_code == 0, result.output
+    assert "The backend is seaweedfs" in result.stderr
+    assert seaweedfs.secret_key not in result.output
+    environ["BUCKETWARDEN_BACKEND__SECRET_ACCESS_KEY"] = "wrong"
+    result = local("check-config", "--online", **environ)
+    assert result.exit_code == 1
+    assert "backend.access_key_id: the backend answered 403" in result.stderr
 
 
 def test_serve_without_a_backend_is_a_configuration_fault() -> None:

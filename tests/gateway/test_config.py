@@ -159,9 +159,7 @@ def test_an_endpoint_loses_its_trailing_slash() -> None:
     assert config.backend.endpoint == "https://ceph.internal:8443"
 
 
-@pytest.mark.parametrize(
-    "value", ["9900", ":9900", "127.0.0.1", "127.0.0.1:65536", "::1:9900", "a b:1", "[x]:1"]
-)
+@pytest.mark.parametrize("value", ["9900", ":9900", "127.0.0.1", "127.0.0.1:65536", "::1:9900", "a b:1", "[x]:1"])
 def test_an_impossible_listening_address_is_refused(value: str) -> None:
     [problem] = refused(BUCKETWARDEN_S3__LISTEN=value)
     assert problem.startswith("s3.listen (from BUCKETWARDEN_S3__LISTEN): ")
@@ -217,9 +215,7 @@ def test_database_url_gives_way_to_our_own_settings(tmp_path: Path) -> None:
     assert config.database.url.get_secret_value() == "postgresql://file/x"
 
 
-@pytest.mark.parametrize(
-    "kek", ["short", base64.b64encode(b"x" * 31).decode(), base64.b64encode(bytes(32)).decode()]
-)
+@pytest.mark.parametrize("kek", ["short", base64.b64encode(b"x" * 31).decode(), base64.b64encode(bytes(32)).decode()])
 def test_what_is_no_key_encryption_key_is_refused_and_not_repeated(kek: str) -> None:
     [problem] = refused(BUCKETWARDEN_KEYS__KEK=kek)
     assert "`bucketwarden generate-kek` makes one" in problem
@@ -257,9 +253,7 @@ def test_both_forms_of_a_secret_in_one_place_are_refused(tmp_path: Path) -> None
 
 def test_a_secret_file_that_cannot_be_read_is_one_problem_with_its_path(tmp_path: Path) -> None:
     path = written(tmp_path, '[backend]\naccess_key_id = "a"\nsecret_access_key_file = "/nowhere"\n')
-    assert refused(path) == [
-        "backend.secret_access_key_file: /nowhere cannot be read: No such file or directory"
-    ]
+    assert refused(path) == ["backend.secret_access_key_file: /nowhere cannot be read: No such file or directory"]
 
 
 def test_a_secret_file_with_the_wrong_text_names_the_file_and_not_the_text(tmp_path: Path) -> None:

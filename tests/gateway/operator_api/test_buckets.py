@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
+from gateway.backend_admin import BotoBuckets
+from gateway.config import Config
+from gateway.credentials import BackendCredential
 from gateway.operator_api.ports import BackendError
-from tests.gateway.operator_surface import Surface
+from tests.backends import Backend
+from tests.gateway.operator_surface import Surface, operator_surface
 
 
 async def test_a_bucket_is_made_at_the_backend_under_its_own_name(surface: Surface) -> None:
@@ -121,3 +127,22 @@ async def test_tenants_are_made_once_and_listed(surface: Surface) -> None:
 @pytest.mark.parametrize("name", ["", "a--b", "-a", "A", "a b", "a" * 64])
 async def test_an_impossible_tenant_name_is_422(surface: Surface, name: str) -> None:
     assert (await surface.call("POST", "/api/v1/tenants", {"name": name}))[0] == 422
+
+
+async def test_a_real_store_creates_and_gives_up_its_buckets(fresh_database: str, store: Backend) -> None:
+    environ = {
+        "BUCKETWARDEN_BACKEND__ENDPOINT": store.endpoint,
+        "BUCKETWARDEN_BACKEND__ACCESS_KEY_ID": store.access_key,
+        "BUCKETWARDEN_BACKEND__SECRET_ACCESS_KEY": store.secret_key,
+    }
+    backend = Config.load(None, environ).backend
+    buckets = BotoBuckets(backend, await BackendCredential.find(backend))
+    async with operator_surface(fresh_database, buckets) as surface:
+        name = f"made-{secrets.token_hex(4)}"
+        assert (await surface.call("POST", "/api/v1/buckets", {"name": name, "adopt": True}))[0] == 409
+        assert (await surface.call("POST", "/api/v1/buckets", {"name": name}))[0] == 201
+        assert await buckets.exists(name)
+        assert (await surface.call("POST", "/api/v1/buckets", {"name": name}))[0] == 409
+        await buckets.create(f"{name}-old")
+        body = {"name": f"{name}-old", "adopt": True}
+        assert (await surface.call("POST", "/api/v1/buckets", body))[0] == 201

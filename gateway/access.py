@@ -9,8 +9,11 @@ from datetime import datetime
 from functools import lru_cache
 
 from gateway.errors import S3Error
+from gateway.events import Trace
+from gateway.messages import RequestHead
 from gateway.s3.operation import DELETE_OBJECT, GET_OBJECT, HEAD_OBJECT, LIST_BUCKETS, S3Request
 from gateway.sigv4.claim import Claim
+from gateway.sigv4.diagnose import likely_cause
 from gateway.sigv4.verify import Verified, mismatch, verify
 from keystore.model import Access, AccessKey, Grant, KeyStatus, Permission
 from policies.presets import all_buckets, per_bucket
@@ -29,17 +32,22 @@ class Caller:
     key: AccessKey
 
 
-def authenticate(claim: Claim, key: AccessKey | None, now: datetime, *, explain: bool) -> Caller:
-    """Is it really them?
+def authenticate(
+    claim: Claim, head: RequestHead, key: AccessKey | None, now: datetime, trace: Trace, *, explain: bool
+) -> Caller:
+    """Is it really them? Notes in `trace` why a signature may not match.
 
     Raises:
         S3Error: SignatureDoesNotMatch; InvalidAccessKeyId for a key that does not exist, is revoked or expired.
             Only a caller whose signature verifies is told which of these it is, so nobody can probe a key's state.
     """
-    verified = verify(claim, _STAND_IN if key is None else key.secret.reveal())
+    secret = _STAND_IN if key is None else key.secret.reveal()
+    verified = verify(claim, secret)
+    cause = None if verified else likely_cause(claim, head, secret)
     if key is None:
         raise S3Error("InvalidAccessKeyId", reason="unknown_key", AWSAccessKeyId=claim.access_key_id)
     if verified is None:
+        trace.likely_cause = cause
         raise mismatch(claim, explain=explain)
     status = key.status(now)
     if status is KeyStatus.REVOKED:

@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.events import Trace
 from gateway.operator_api.ports import KeyChange, OperatorAuthFailure, OperatorEvent, OperatorRequest
 from gateway.s3.operation import TABLE
+from gateway.sigv4.diagnose import CAUSES
 from keystore.stats import CacheStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -93,6 +94,12 @@ class Metrics:
             ["reason", "auth_type"],
             registry=registry,
         )
+        self._mismatches = Counter(
+            "bucketwarden_signature_mismatches",
+            "Wrong signatures by their likely cause.",
+            ["likely_cause"],
+            registry=registry,
+        )
         self._denials = Counter(
             "bucketwarden_authz_denials",
             "Authenticated requests that were not allowed.",
@@ -157,6 +164,8 @@ class Metrics:
                 self._failures.labels(reason, auth_type)
             for result in ("ok", "denied", "error"):
                 self._attempts.labels(auth_type, result)
+        for cause in CAUSES:
+            self._mismatches.labels(cause)
         for reason in DENIAL_REASONS:
             self._denials.labels(reason)
         for reason in ("connect", "timeout", "tls", "reset", "protocol", "busy", "auth"):
@@ -216,6 +225,8 @@ class Metrics:
     def _count_refusal(self, trace: Trace) -> None:
         if trace.reason in AUTH_REASONS:
             self._failures.labels(trace.reason, trace.auth_type).inc()
+            if trace.likely_cause is not None:
+                self._mismatches.labels(trace.likely_cause).inc()
         elif trace.reason in DENIAL_REASONS:
             self._denials.labels(trace.reason).inc()
         elif trace.reason == "backend_auth":

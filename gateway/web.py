@@ -11,13 +11,13 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import structlog
 from aiohttp import ClientConnectionError, HttpVersion10, StreamReader, web
-from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong, TransferEncodingError
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
@@ -28,6 +28,7 @@ from gateway.s3.xml import render_error
 
 DRAIN_LIMIT = 64 * 1024  # bytes of an unread body that a refused client may still send on a kept connection
 LINGER_SECONDS = 3.0
+_END_OF_HEAD = b"\r\n\r\n"
 MAX_LINE = 32 * 1024
 MAX_HEADERS = 256
 TICK = 0.5
@@ -104,7 +105,15 @@ class FrontBody:
 class Connection(RequestHandler):
     """aiohttp's connection with our time limits and our words for its refusals."""
 
-    __slots__ = ("_body_deadline", "_head_deadline", "_listener", "_write_deadline", "trace")
+    __slots__ = (
+        "_body_deadline",
+        "_head_deadline",
+        "_lingering",
+        "_listener",
+        "_write_deadline",
+        "half_closed",
+        "trace",
+    )
 
     def __init__(self, listener: S3Listener, server: web.Server, **kwargs: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **kwargs)
@@ -112,6 +121,8 @@ class Connection(RequestHandler):
         self._head_deadline: float | None = None
         self._body_deadline: float | None = None
         self._write_deadline: float | None = None
+        self._lingering: asyncio.Future[None] | None = None
+        self.half_closed = False
         self.trace: Trace | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -121,10 +132,34 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._listener.connections.discard(self)
+        if self._lingering is not None and not self._lingering.done():
+            self._lingering.set_result(None)
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for a bool, aiohttp never answers
+        """The client will send no more. It may still wait for its answer, so the connection is not closed yet."""
+        self.half_closed = True
+        if self._current_request is None and not self._messages:
+            return False
+        payloads = [payload for _, payload in self._messages]
+        if self._current_request is not None:
+            payloads.append(self._current_request.content)
+        for payload in payloads:
+            if not payload.is_eof():
+                payload.set_exception(ClientConnectionError("the body ends early"))
+        return True
+
     def data_received(self, data: bytes) -> None:
+        if self._lingering is not None:
+            return
         idle = self._waiter is not None and not self._messages
+        if idle:
+            # A head by itself first: if what follows it is no HTTP, the parser would drop the head with it, and its
+            # sender would not learn what is wrong with it (STR-063).
+            end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            if len(_END_OF_HEAD) <= end < len(data):
+                super().data_received(data[:end])
+                data = data[end:]
         super().data_received(data)
         if self._messages:
             self._head_deadline = None
@@ -139,6 +174,17 @@ class Connection(RequestHandler):
             await self._drain_helper()
         finally:
             self._write_deadline = None
+
+    async def linger(self) -> None:
+        """Read on for a moment after a last answer: a close with unread bytes would reset it away from the client."""
+        if self.transport is None:
+            return
+        self._lingering = self._loop.create_future()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._lingering
 
     def expect_bytes(self) -> None:
         """Someone waits for body bytes; the idle limit runs."""
@@ -183,20 +229,24 @@ class Connection(RequestHandler):
         if status >= 500:
             log.error("unhandled", error=type(exc).__name__ if exc else None, exc_info=exc)
             error = S3Error("InternalError", reason="internal_error")
-        elif "too" in (message or "").lower() or type(exc).__name__ == "LineTooLong":
-            error = S3Error("RequestHeaderSectionTooLarge", reason="malformed_header")
+        elif isinstance(exc, LineTooLong):
+            in_target = bytes(exc.args[0])[:1] == b"/"
+            error = S3Error("InvalidURI" if in_target else "RequestHeaderSectionTooLarge", reason="malformed_http")
+        elif "too many" in (message or "").lower():
+            error = S3Error("RequestHeaderSectionTooLarge", reason="malformed_http")
         else:
             error = S3Error("BadRequest", reason="malformed_http", detail=type(exc).__name__ if exc else None)
         self._listener.refuse_unparsed(self, error)
-        return _Sent(keep_alive=False)
+        return _Sent(keep_alive=False, then=self.linger)
 
 
 class _Sent(web.StreamResponse):
     """Tells aiohttp that the answer is on its way already."""
 
-    def __init__(self, *, keep_alive: bool) -> None:
+    def __init__(self, *, keep_alive: bool, then: Callable[[], Awaitable[None]] | None = None) -> None:
         super().__init__()
         self._keep = keep_alive
+        self._then = then
 
     @property
     def keep_alive(self) -> bool | None:
@@ -210,7 +260,8 @@ class _Sent(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        return None
+        if self._then is not None:
+            await self._then()
 
 
 class S3Listener:
@@ -340,7 +391,7 @@ class S3Listener:
 
     def _may_keep(self, request: BaseRequest, head: RequestHead, body: FrontBody) -> bool:
         """Whether another request may follow: what is left of a body is drained if it is little, else we close."""
-        if self.draining or not request.keep_alive:
+        if self.draining or not request.keep_alive or cast(Connection, request.protocol).half_closed:
             return False
         if not body.unread:
             return True

@@ -111,9 +111,7 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
     Everything is looked up now: after a fork only the simplest of things are safe. Raises EmbeddedError on
     systems other than Linux, which have no such call.
     """
-    if sys.platform != "linux":
-        raise EmbeddedError("the embedded services run on Linux only; use a database and a store of your own")
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl = _prctl()
     parent = os.getpid()
 
     def arm() -> None:
@@ -123,6 +121,11 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return arm
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for a SIGTERM to ourselves when our parent dies. Raises EmbeddedError, see above."""
+    _prctl()(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
 def free_ports(count: int, *, also: int = 0) -> list[int]:
@@ -146,11 +149,11 @@ def is_free(port: int) -> bool:
         return _hold(held, port)
 
 
-def accepts_connections(port: int) -> bool:
-    """Whether somebody listens on 127.0.0.1:`port`."""
-    with socket.socket() as client:
-        client.settimeout(1.0)
-        return client.connect_ex(("127.0.0.1", port)) == 0
+def _prctl() -> Callable[[int, int, int, int, int], int]:
+    if sys.platform != "linux":
+        raise EmbeddedError("the embedded services run on Linux only; use a database and a store of your own")
+    prctl: Callable[[int, int, int, int, int], int] = ctypes.CDLL(None).prctl
+    return prctl
 
 
 def _hold(held: ExitStack, port: int) -> bool:

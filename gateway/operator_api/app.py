@@ -15,6 +15,7 @@ from gateway.operator_api.buckets import Buckets
 from gateway.operator_api.guard import ACTOR, Handler, guard
 from gateway.operator_api.keys import Keys
 from gateway.operator_api.ports import BackendBuckets, Observer, ignore
+from gateway.operator_api.protocol_log import PROTOCOL_LOG
 from gateway.operator_api.queries import read_query
 from gateway.operator_api.tenants import Tenants
 from keystore.protocols import KeyAdmin
@@ -36,6 +37,7 @@ def build_operator_app(
     health = health_routes(readiness)
     app = web.Application(
         client_max_size=BODY_LIMIT_BYTES,
+        handler_args={"logger": PROTOCOL_LOG, "auto_decompress": False, "keepalive_timeout": 75.0},
         middlewares=[guard(admin, config.operator, [route.handler for route in health], observe)],
     )
     app.on_response_prepare.append(_add_headers)

@@ -178,8 +178,7 @@ def _read_header(head: RequestHead, authorization: str, query: list[tuple[str, s
     credential, signed, signature = match.groups()
 
     timestamp, time = _header_time(head.headers)
-    access_key_id, scope = _read_credential(credential, timestamp, _malformed)
-    _refuse_token(head.headers.get("x-amz-security-token"))
+    access_key_id, scope = _read_credential(credential, _malformed)
     literal = head.headers.get("x-amz-content-sha256")
     if literal is None:
         raise S3Error(
@@ -189,6 +188,7 @@ def _read_header(head: RequestHead, authorization: str, query: list[tuple[str, s
         )
     payload = parse_payload(literal)
     names = _signed_names(signed, head.headers, _malformed)
+    _refuse_token(head.headers.get("x-amz-security-token"))
     canonical = _canonical_request(head, canonical_query(query), names, payload)
     return Claim(
         mechanism=Mechanism.HEADER,
@@ -252,12 +252,11 @@ def _read_presigned(head: RequestHead, query: list[tuple[str, str]], given: dict
     time = parse_timestamp(timestamp)
     if time is None:
         _bad_query("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
-    access_key_id, scope = _read_credential(given["X-Amz-Credential"], timestamp, _bad_query_credential)
+    access_key_id, scope = _read_credential(given["X-Amz-Credential"], _bad_query_credential)
     expires = _read_expires(given["X-Amz-Expires"])
-    for token in (given.get("X-Amz-Security-Token"), head.headers.get("x-amz-security-token")):
-        _refuse_token(token)
     payload = _presigned_payload(given.get("X-Amz-Content-Sha256"), head.headers.get("x-amz-content-sha256"))
     names = _signed_names(given["X-Amz-SignedHeaders"], head.headers, _bad_query)
+    _refuse_token(given.get("X-Amz-Security-Token") or head.headers.get("x-amz-security-token"))
     hoisted, parameters = _hoist(query, head.headers)
     canonical = _canonical_request(
         head, canonical_query([pair for pair in query if pair[0] != "X-Amz-Signature"]), names, payload
@@ -334,8 +333,8 @@ def _hoist(
 Complain = Callable[[str], NoReturn]
 
 
-def _read_credential(text: str, timestamp: str, complain: Complain) -> tuple[str, Scope]:
-    """Five parts, no more: the ids that we issue hold no "/" (C28). The region is judged later."""
+def _read_credential(text: str, complain: Complain) -> tuple[str, Scope]:
+    """Five parts, no more: the ids that we issue hold no "/" (C28). Region and day are judged later."""
     parts = text.split("/")
     if len(parts) != 5 or not parts[0]:
         complain('the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".')
@@ -348,8 +347,6 @@ def _read_credential(text: str, timestamp: str, complain: Complain) -> tuple[str
         complain(f'incorrect terminal "{terminal}". This endpoint uses "aws4_request".')
     if not region:
         complain("the region is missing.")
-    if day != timestamp[:8]:
-        complain("Invalid credential date. Date is not the same as X-Amz-Date.")
     return access_key_id, Scope(day, region)
 
 

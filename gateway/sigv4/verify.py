@@ -30,8 +30,15 @@ def check_clock(claim: Claim, now: datetime) -> None:
     """Header signatures live 15 minutes around their date; a presigned URL from its date for `X-Amz-Expires` (C25, P3).
 
     Raises:
-        S3Error: RequestTimeTooSkewed, or AccessDenied for a URL that has expired or is not yet valid.
+        S3Error: RequestTimeTooSkewed, AccessDenied for a URL that has expired or is not yet valid, and
+            AuthorizationHeaderMalformed or AuthorizationQueryParametersError if the scope is of another day.
     """
+    _check_window(claim, now)
+    if claim.scope.day != claim.timestamp[:8]:
+        raise _bad_scope(claim, "Invalid credential date. Date is not the same as X-Amz-Date.")
+
+
+def _check_window(claim: Claim, now: datetime) -> None:
     server_time = f"{now:%Y-%m-%dT%H:%M:%SZ}"
     if claim.mechanism is Mechanism.HEADER or claim.expires is None:
         if abs(now - claim.time) > MAX_SKEW:
@@ -71,14 +78,21 @@ def check_region(claim: Claim, expected: str | None) -> None:
         S3Error: AuthorizationHeaderMalformed or AuthorizationQueryParametersError with the right `Region`.
     """
     if expected is not None and claim.scope.region != expected:
-        header = claim.mechanism is Mechanism.HEADER
-        raise S3Error(
-            "AuthorizationHeaderMalformed" if header else "AuthorizationQueryParametersError",
-            ("The authorization header is malformed; " if header else "Error parsing the X-Amz-Credential parameter; ")
-            + f"the region '{claim.scope.region}' is wrong; expecting '{expected}'",
-            reason="wrong_region",
+        raise _bad_scope(
+            claim,
+            f"the region '{claim.scope.region}' is wrong; expecting '{expected}'",
+            "wrong_region",
             Region=expected,
         )
+
+
+def _bad_scope(claim: Claim, text: str, reason: str | None = None, **fields: str) -> S3Error:
+    """The refusal of a credential scope, in the words of the mechanism."""
+    if claim.mechanism is Mechanism.HEADER:
+        message = f"The authorization header is malformed; {text}"
+        return S3Error("AuthorizationHeaderMalformed", message, reason=reason or "malformed_header", extra=fields)
+    message = f"Error parsing the X-Amz-Credential parameter; {text}"
+    return S3Error("AuthorizationQueryParametersError", message, reason=reason or "malformed_query", extra=fields)
 
 
 def verify(claim: Claim, secret: str) -> Verified | None:

@@ -155,6 +155,16 @@ async def test_a_second_opinion_on_the_host_is_refused(surface: Surface, head: s
     assert answer.split()[1] in (b"421", b"400"), answer
 
 
+async def test_a_malformed_request_leaves_no_token_in_the_log(
+    surface: Surface, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The parser's own message is the line that it stumbled over."""
+    answer = await raw(surface, "GET /livez HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer hunter2\x00\r\n\r\n")
+    assert answer.split()[1] == b"400"
+    assert "malformed request: BadHttpMessage" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 async def test_the_request_id_is_ours(surface: Surface) -> None:
     async with surface.client.get("/livez", headers={"X-Request-Id": "chosen"}) as response:
         assert len(response.headers["X-Request-Id"]) == 32

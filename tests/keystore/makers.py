@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
+import asyncpg
+
 from keystore.model import Access, Bucket, Grant, KeyInfo, Permission, Secret
 from keystore.store import Store
 
@@ -18,6 +23,21 @@ async def new_key(
         label=label,
         expires_at=None,
         actor="tester",
+    )
+
+
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until `condition()` is true; raises `TimeoutError` after `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def kill_connections(sql: asyncpg.Connection) -> None:
+    """End every connection of the stores that are open on this database, from the server's side."""
+    await sql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'bucketwarden' AND datname = current_database()"
     )
 
 

@@ -10,13 +10,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from keystore import ident
 from keystore.model import Grant, KeyStatus, KeyStoreUnavailable, Permission
 from tests.keystore.conftest import KEK
-from tests.keystore.makers import new_bucket, new_key
+from tests.keystore.makers import new_bucket, new_key, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,8 +166,7 @@ async def test_a_notification_that_is_not_ours_drops_the_cache_and_the_session_r
     await key_store.reader.find_key(info.access_key_id)
     drops = key_store.stats.cache_drops
     await sql.execute("NOTIFY bucketwarden_changes, 'nonsense'")
-    while key_store.stats.cache_drops == drops or not key_store.stats.connected:
-        await asyncio.sleep(0.01)
+    await until(lambda: key_store.stats.cache_drops > drops and not key_store.ready())
     assert key_store.ready() == []
     assert status(await key_store.reader.find_key(info.access_key_id)) is KeyStatus.ACTIVE
 

@@ -143,8 +143,9 @@ async def test_a_commit_that_the_standby_did_not_confirm_is_an_error(dsn, sql):
     await sql.execute("SELECT pg_reload_conf()")
     try:
         task = asyncio.create_task(held.run(write))
-        while not await sql.fetch("SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'"):
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(10):
+            while not await sql.fetch("SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'"):
+                await sql.execute("SELECT pg_sleep(0.02)")
         await sql.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
         with pytest.raises(DATABASE_ERRORS, match="not confirmed by the standby"):
             await task

@@ -83,6 +83,9 @@ def run_demo(config: Config) -> None:
     if "MAKELEVEL" in os.environ:
         # Started by make: who kills that means us.
         end_with_parent()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        # Another account's, or demo.env itself: a profile named there would be looked for, and may not exist.
+        del os.environ[name]
     check_ports(config)
     directory = config.embedded.directory
     env_file = directory / "demo.env"

@@ -54,6 +54,8 @@ _REASONS = {
     504: "Gateway Timeout",
 }
 
+_FRAMING_REASONS = frozenset({"malformed_http", "malformed_body", "client_gone", "client_stalled"})
+
 Serve = Callable[[RequestHead, "FrontBody", Trace], Awaitable[Reply]]
 
 log = structlog.get_logger()
@@ -334,13 +336,12 @@ class S3Listener:
         self._observer.request_started()
         keep = False
         try:
-            if head.method in ("CONNECT", "TRACE"):
-                raise S3Error("MethodNotAllowed", Method=head.method, ResourceType="SERVICE")
             try:
+                check_framing(head)
                 reply = await self._serve(head, body, trace)
             except S3Error as error:
                 reply = self._refusal(error, head, trace)
-            keep = self._may_keep(request, head, body)
+            keep = self._may_keep(request, body, trace)
             await self._write(connection, head, reply, trace, keep=keep)
         except S3Error as error:
             keep = False
@@ -389,10 +390,12 @@ class S3Listener:
             headers.append(("retry-after", str(error.retry_after)))
         return Reply(error.status, headers, b"" if head.method == "HEAD" else document, len(document))
 
-    def _may_keep(self, request: BaseRequest, head: RequestHead, body: FrontBody) -> bool:
+    def _may_keep(self, request: BaseRequest, body: FrontBody, trace: Trace) -> bool:
         """Whether another request may follow: what is left of a body is drained if it is little, else we close."""
         if self.draining or not request.keep_alive or cast(Connection, request.protocol).half_closed:
             return False
+        if trace.reason in _FRAMING_REASONS:
+            return False  # where the next request begins is in doubt
         if not body.unread:
             return True
         return body.length is not None and body.length <= DRAIN_LIMIT and not body.waits_for_continue
@@ -483,6 +486,19 @@ class S3Listener:
         if self._date[1] != second or not self._date[0]:
             self._date = (f"{datetime.now(UTC):%a, %d %b %Y %H:%M:%S} GMT", second)
         return self._date[0]
+
+
+def check_framing(head: RequestHead) -> None:
+    """Refuse what the parser lets through although it has two readings (class HTP).
+
+    Raises:
+        S3Error: MethodNotAllowed for CONNECT and TRACE, BadRequest for a transfer coding that is not plain chunked.
+    """
+    if head.method in ("CONNECT", "TRACE"):
+        raise S3Error("MethodNotAllowed", reason="malformed_http", Method=head.method, ResourceType="SERVICE")
+    codings = head.headers.all("transfer-encoding")
+    if codings and (head.http10 or [coding.strip(" \t").lower() for coding in codings] != ["chunked"]):
+        raise S3Error("BadRequest", "The transfer coding is not supported.", reason="malformed_http")
 
 
 def _peer(connection: Connection) -> str:

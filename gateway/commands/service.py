@@ -27,16 +27,13 @@ from keystore.store import open_store
 def serve(config_path: Path | None) -> None:
     """Serve S3, the operator API and metrics until SIGTERM."""
     # Here, because the other commands need nothing of what serving imports.
-    from gateway.app import StartError, run
+    from gateway.app import run
 
-    with told_plainly():
+    with told_plainly(), start_told_plainly():
         config = Config.load(config_path, os.environ)
         if config.backend.endpoint is None:
             raise ConfigError([Problem("backend.endpoint", "is needed to serve: the URL of the store behind")])
-        try:
-            run(config)
-        except StartError as error:
-            raise CommandError(str(error)) from None
+        run(config)
 
 
 @click.command("check-config")
@@ -120,8 +117,19 @@ def demo(config_path: Path | None) -> None:
 
     # DATABASE_URL belongs to whatever else is developed in this shell; the demo has a database of its own.
     environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    with told_plainly():
+    with told_plainly(), start_told_plainly():
         run_demo(Config.load(config_path, environ))
+
+
+@contextmanager
+def start_told_plainly() -> Iterator[None]:
+    """What `told_plainly` does, for the one error that only serving can raise."""
+    from gateway.app import StartError
+
+    try:
+        yield
+    except StartError as error:
+        raise CommandError(str(error)) from None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -298,6 +299,26 @@ def test_serve_without_a_backend_is_a_configuration_fault() -> None:
     result = local("serve")
     assert result.exit_code == 1
     assert "backend.endpoint: is needed to serve" in result.stderr
+
+
+def test_serve_on_a_taken_port_names_the_setting(fresh_database: str, seaweedfs: Backend) -> None:
+    settings = {
+        "DATABASE_URL": fresh_database,
+        "BUCKETWARDEN_KEYS__KEK": KEK,
+        "BUCKETWARDEN_BACKEND__ENDPOINT": seaweedfs.endpoint,
+        "BUCKETWARDEN_BACKEND__ACCESS_KEY_ID": seaweedfs.access_key,
+        "BUCKETWARDEN_BACKEND__SECRET_ACCESS_KEY": seaweedfs.secret_key,
+        "BUCKETWARDEN_S3__LISTEN": "127.0.0.1:0",
+        "BUCKETWARDEN_METRICS__LISTEN": "127.0.0.1:0",
+    }
+    assert local("migrate", **settings).exit_code == 0
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings["BUCKETWARDEN_OPERATOR__LISTEN"] = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "gateway", "serve"]
+        done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "operator.listen: port" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_generate_kek_prints_a_key_that_the_settings_accept() -> None:

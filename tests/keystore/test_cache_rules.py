@@ -16,12 +16,13 @@ from keystore.stats import CacheStats
 
 KEY_ID = "BWAKAAAAAAAAAAAAAAAA"
 TIMELINE = 7
+SECRET = Secret("s")  # one for all versions: secrets do not compare
 
 
 def version(number: int) -> AccessKey:
     """The key as the database has it after `number` changes."""
     return AccessKey(
-        id=uuid.UUID(int=number), access_key_id=KEY_ID, secret=Secret("s"), tenant_id=uuid.UUID(int=1),
+        id=uuid.UUID(int=number), access_key_id=KEY_ID, secret=SECRET, tenant_id=uuid.UUID(int=1),
         tenant="default", access=Access.ALL_BUCKETS, permission=Permission.READ, grants=(),
     )  # fmt: skip
 

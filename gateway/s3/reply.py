@@ -119,6 +119,8 @@ def backend_error(status: int, body: bytes, request: S3Request) -> S3Error:
     match = _CODE(body)
     code = match[1].decode("ascii") if match else ""
     code = _ALIASES.get(code, code)
+    if code == "NoSuchKey" and "uploadId" in request.parameters:
+        code = "NoSuchUpload"  # RGW's word for an upload that it does not know
     if code in _OUR_FAULT or (status in (401, 403) and not code):
         return BackendRefusedUsError(code or str(status))
     if code not in CATALOGUE:

@@ -271,6 +271,34 @@ def parse_location(data: bytes) -> str | None:
     return location or None
 
 
+# --- Tagging ----------------------------------------------------------------------------------------------
+
+MAX_TAGS = 10
+_TAG_FIELDS = frozenset({"Key", "Value"})
+
+
+def parse_tagging(data: bytes) -> list[tuple[str, str]]:
+    """Read a `Tagging` document of an object: (key, value) of up to 10 tags.
+
+    Raises:
+        S3Error: MalformedXML; InvalidTag for more tags, an empty or repeated key, or text longer than AWS takes
+            (128 and 256 characters).
+    """
+    sets = parse(data, "Tagging").children
+    if len(sets) != 1 or sets[0].name != "TagSet" or any(tag.name != "Tag" for tag in sets[0].children):
+        raise malformed("Tagging: not one TagSet of Tags")
+    tags: dict[str, str] = {}
+    for element in sets[0].children:
+        fields = _fields(element, _TAG_FIELDS)
+        if fields.keys() != _TAG_FIELDS:
+            raise malformed("Tag: no Key or Value")
+        key, value = fields["Key"], fields["Value"]
+        if not key or key in tags or len(_read(key)) > 128 or len(_read(value)) > 256 or len(tags) == MAX_TAGS:
+            raise S3Error("InvalidTag", reason="malformed_body")
+        tags[key] = value
+    return list(tags.items())
+
+
 # --- writing ----------------------------------------------------------------------------------------------
 
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -282,9 +310,12 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;",
 
 def escape(text: str) -> str:
     """Wire text as XML text: decoded as UTF-8, markup escaped, what XML cannot carry replaced by U+FFFD."""
-    if not text.isascii():
-        text = text.encode("latin-1").decode("utf-8", "replace")
-    return _UNSPEAKABLE.sub("\ufffd", text).translate(_ESCAPES)
+    return _UNSPEAKABLE.sub("\ufffd", _read(text)).translate(_ESCAPES)
+
+
+def _read(text: str) -> str:
+    """Wire text as people read it."""
+    return text if text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
 
 
 def _document(root: str, content: str) -> bytes:
@@ -332,9 +363,27 @@ def render_post_response(location: str, bucket: str, key: str, etag: str) -> byt
 _MAX_TAG = 4096  # bytes of one tag; a backend's longest are a root with its namespaces
 _MAX_REPLACED = 65_536  # bytes of an element that is replaced
 
+# What a strict reader refuses though stores write it, for keys that hold such characters: control characters, U+FFFE,
+# U+FFFF and surrogates, raw or as references. Clients that need such keys ask for encoding-type=url (XML-238).
+_NOT_XML = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]|\xed[\xa0-\xbf][\x80-\xbf]"
+    rb"|&#(?:x0*(?:[0-8bcef]|1[0-9a-f]|d[89a-f][0-9a-f]{2}|fff[ef])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]));",
+    re.IGNORECASE,
+)
+_CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
+_CUT_IN_HALF = re.compile(rb"(?:&#?\w{0,10}|\xef\xbf?|\xed[\xa0-\xbf]?)\Z")
+
+
+def _clean(data: bytes) -> bytes:
+    """`data` with U+FFFD for what XML 1.0 cannot carry. The look-out before the search is what makes it cheap."""
+    suspect = b"&#" in data or b"\xef\xbf" in data or b"\xed" in data
+    if suspect or len(data.translate(None, _CONTROLS)) != len(data):
+        return _NOT_XML.sub("\ufffd".encode(), data)
+    return data
+
 
 class XmlRewriter:
-    """Replaces or deletes elements of a backend's answer while it streams; every other byte stays as it is.
+    """Replaces or deletes elements of a backend's answer while it streams; all else stays as it is, if it is XML.
 
     A scan of bytes is enough, and safe: "<" cannot stand in XML text or in an attribute, so every "<" begins
     markup, and a key named `</Key><Name>` arrives escaped. The two forms of which this is not true, comments
@@ -367,9 +416,11 @@ class XmlRewriter:
         start = data.rfind(b"<")
         if start >= 0 and data.find(b">", start) < 0:
             data, self._carry = data[:start], data[start:]
+        elif half := _CUT_IN_HALF.search(data):
+            data, self._carry = data[: half.start()], data[half.start() :]
         if len(self._carry) > _MAX_TAG or b"<!" in data:
             raise _unreadable()
-        return self._rewrite(data)
+        return self._rewrite(_clean(data))
 
     def finish(self) -> bytes:
         """Say that the answer has ended; returns what was still held.

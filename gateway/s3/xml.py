@@ -285,15 +285,17 @@ def parse_tagging(data: bytes) -> list[tuple[str, str]]:
             (128 and 256 characters).
     """
     sets = parse(data, "Tagging").children
-    if len(sets) != 1 or sets[0].name != "TagSet" or any(tag.name != "Tag" for tag in sets[0].children):
-        raise malformed("Tagging: not one TagSet of Tags")
+    if len(sets) != 1 or sets[0].name != "TagSet" or sets[0].text.strip(_BLANKS):
+        raise malformed("Tagging: not one TagSet")
     tags: dict[str, str] = {}
     for element in sets[0].children:
+        if element.name != "Tag":
+            raise malformed("TagSet: an unknown child")
         fields = _fields(element, _TAG_FIELDS)
         if fields.keys() != _TAG_FIELDS:
             raise malformed("Tag: no Key or Value")
         key, value = fields["Key"], fields["Value"]
-        if not key or key in tags or len(_read(key)) > 128 or len(_read(value)) > 256 or len(tags) == MAX_TAGS:
+        if not key or key in tags or len(_readable(key)) > 128 or len(_readable(value)) > 256 or len(tags) == MAX_TAGS:
             raise S3Error("InvalidTag", reason="malformed_body")
         tags[key] = value
     return list(tags.items())
@@ -310,10 +312,10 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;",
 
 def escape(text: str) -> str:
     """Wire text as XML text: decoded as UTF-8, markup escaped, what XML cannot carry replaced by U+FFFD."""
-    return _UNSPEAKABLE.sub("\ufffd", _read(text)).translate(_ESCAPES)
+    return _UNSPEAKABLE.sub("\ufffd", _readable(text)).translate(_ESCAPES)
 
 
-def _read(text: str) -> str:
+def _readable(text: str) -> str:
     """Wire text as people read it."""
     return text if text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
 

@@ -17,6 +17,7 @@ from gateway.bucket_requests import bucket_location, create_bucket, delete_bucke
 from gateway.documents import complete_upload, delete_objects, read_location
 from gateway.errors import S3Error
 from gateway.events import Trace
+from gateway.forms import FormUpload, is_form
 from gateway.messages import Body, Reply, RequestHead
 from gateway.s3.address import locate, printable
 from gateway.s3.operation import (
@@ -72,7 +73,8 @@ async def serve(head: RequestHead, body: Body, doors: Doors, trace: Trace) -> Re
         settings = doors.settings
         now = doors.now()
         # Who do they say they are?
-        claim = read_claim(head)
+        form = await FormUpload.begin(head, body) if is_form(head) else None
+        claim = read_claim(head) if form is None else form.claim
         _note_claim(trace, claim)
         check_region(claim, settings.region if settings.strict_region else None)
         check_clock(claim, now)
@@ -84,7 +86,10 @@ async def serve(head: RequestHead, body: Body, doors: Doors, trace: Trace) -> Re
         trace.tenant = key.tenant
         # What do they ask?
         address = locate(head.headers.get("host") or "", head.path, settings.virtual_host_suffixes)
-        request = identify(head.method, address, claim.parameters, with_hoisted(head.headers, claim.hoisted))
+        if form is None:
+            request = identify(head.method, address, claim.parameters, with_hoisted(head.headers, claim.hoisted))
+        else:
+            request = form.accept(head, address, now)
         _note_request(trace, request)
         # May they?
         authorize(key, request)
@@ -112,6 +117,8 @@ async def serve(head: RequestHead, body: Body, doors: Doors, trace: Trace) -> Re
         )
         names = _names(request, bucket, key, settings, trace)
         # Sign as the backend knows us, and let the bytes flow.
+        if form is not None:
+            return await form.upload(request, outbound, doors.backend, trace, names)
         if request.operation is DELETE_OBJECTS:
             return await delete_objects(request, outbound, body, verified, key, doors.backend, trace, names)
         if request.operation is COMPLETE_MULTIPART_UPLOAD:

@@ -35,6 +35,7 @@ TICK = 0.5
 
 _REASONS = {
     200: "OK",
+    201: "Created",
     204: "No Content",
     206: "Partial Content",
     303: "See Other",

@@ -48,11 +48,11 @@ def locate(host: str, path: str, suffixes: tuple[str, ...]) -> Address:
     name = _PORT.sub("", host).lower()
     for suffix in suffixes:
         if name.endswith("." + suffix):
-            return Address(_checked_bucket(name[: -len(suffix) - 1]), _checked_key(decode(path[1:])))
+            return Address(_checked_bucket(name[: -len(suffix) - 1]), checked_key(decode(path[1:])))
     if path == "/":
         return Address()
     bucket, _, key = decode(path[1:]).partition("/")
-    return Address(_checked_bucket(bucket), _checked_key(key))
+    return Address(_checked_bucket(bucket), checked_key(key))
 
 
 def _checked_bucket(name: str) -> str:
@@ -61,8 +61,8 @@ def _checked_bucket(name: str) -> str:
     return name
 
 
-def _checked_key(key: str) -> str | None:
-    """Keys are UTF-8, 1 to 1024 bytes (C7); NUL ends a name in some stores."""
+def checked_key(key: str) -> str | None:
+    """Keys are UTF-8, 1 to 1024 bytes (C7); NUL ends a name in some stores. None for no key. Raises S3Error."""
     if not key:
         return None
     if len(key) > MAX_KEY_BYTES:
@@ -111,7 +111,7 @@ def parse_copy_source(text: str) -> CopySource:
         located, version = text, ""
     try:
         bucket, _, key = decode(located.replace("+", "%2B")).removeprefix("/").partition("/")
-        checked = _checked_key(key)
+        checked = checked_key(key)
     except S3Error:
         checked = None
     if checked is None or not is_bucket_name(bucket) or "?" in located or (separator and not version):

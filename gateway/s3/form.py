@@ -66,6 +66,7 @@ class FormParser:
         self._room = MAX_PREAMBLE + len(self._pending)  # bytes that may still come outside the file
         self._parts = 0
         self._name = ""  # of the field being read
+        self._file_at = 0  # offset of the file's first byte in the body
 
     def feed(self, data: bytes) -> list[memoryview]:
         """Take the next bytes of the body; returns those of the file among them.
@@ -90,6 +91,14 @@ class FormParser:
         if self._place is not _Place.FILE and len(self._pending) > self._room:
             raise self._too_large()
         return file
+
+    def expected_file_length(self, content_length: int) -> int:
+        """How long the file is if it is the last part and the form ends as browsers end it (F10).
+
+        Args:
+            content_length: of the whole request. To be asked once `file_begun`.
+        """
+        return content_length - self._file_at - len(self._delimiter) - len(b"--\r\n")
 
     def finish(self) -> None:
         """Say that the body has ended.
@@ -151,6 +160,7 @@ class FormParser:
             if self.file_begun:
                 raise _not_one_file(2)
             self._place = _Place.FILE
+            self._file_at = MAX_PREAMBLE - self._room
             self.file_begun = True
             self.filename = filename
         elif not self.file_begun and name in self.fields:

@@ -120,7 +120,8 @@ class Settlement:
         self._stats = stats
 
     async def of(self, number: int) -> Propagation:
-        """Call right after the commit of change `number`. Takes at most `max_stale` seconds and a little.
+        """Call right after the commit of change `number`. Takes at most `max_stale` seconds and a little, or
+        one `CALL_LIMIT` more where the database went silent.
 
         Raises `KeyStoreUnavailable` only if it never learned which gateways there are.
         """

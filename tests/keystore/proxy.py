@@ -61,10 +61,12 @@ class Proxy:
         for wire in self.wires:
             wire.frozen = True
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self.black_hole:
                 await asyncio.Event().wait()
@@ -78,7 +80,6 @@ class Proxy:
         except* OSError:
             pass
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _up(self, reader: asyncio.StreamReader, wire: Wire) -> None:

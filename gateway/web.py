@@ -55,7 +55,8 @@ _REASONS = {
     504: "Gateway Timeout",
 }
 
-_FRAMING_REASONS = frozenset({"malformed_http", "malformed_body", "client_gone", "client_stalled"})
+# After these the place where a next request begins is in doubt, and so is all else on the connection.
+_CLOSING_REASONS = frozenset({"malformed_http", "malformed_body", "client_gone", "client_stalled", "internal_error"})
 
 Serve = Callable[[RequestHead, "FrontBody", Trace], Awaitable[Reply]]
 
@@ -337,16 +338,9 @@ class S3Listener:
         self._observer.request_started()
         keep = False
         try:
-            try:
-                check_framing(head)
-                reply = await self._serve(head, body, trace)
-            except S3Error as error:
-                reply = self._refusal(error, head, trace)
+            reply = await self._reply(head, body, trace)
             keep = self._may_keep(request, body, trace)
             await self._write(connection, head, reply, trace, keep=keep)
-        except S3Error as error:
-            keep = False
-            await self._write(connection, head, self._refusal(error, head, trace), trace, keep=False)
         except asyncio.CancelledError:
             trace.disconnected = trace.disconnected or "response"
             raise
@@ -358,14 +352,27 @@ class S3Listener:
             keep = False
             if connection.transport is not None:
                 connection.transport.abort()
-            trace.reason = trace.reason or "internal_error"
+            trace.reason = trace.reason or "backend_error"
             trace.detail = trace.detail or f"{type(error).__name__} while answering"
-            log.exception("request failed", request_id=trace.request_id)
+            log.warning("answer_broken_off", request_id=trace.request_id, error=f"{type(error).__name__}: {error}")
         finally:
             connection.trace = None
             trace.finished = asyncio.get_running_loop().time()
             self._observer.request_finished(trace)
         return _Sent(keep_alive=keep)
+
+    async def _reply(self, head: RequestHead, body: FrontBody, trace: Trace) -> Reply:
+        try:
+            check_framing(head)
+            return await self._serve(head, body, trace)
+        except S3Error as error:
+            return self._refusal(error, head, trace)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            log.exception("request_failed", request_id=trace.request_id)
+            detail = f"a bug: {type(error).__name__}"
+            return self._refusal(S3Error("InternalError", reason="internal_error", detail=detail), head, trace)
 
     def _trace(self, head: RequestHead) -> Trace:
         return Trace(
@@ -395,8 +402,8 @@ class S3Listener:
         """Whether another request may follow: what is left of a body is drained if it is little, else we close."""
         if self.draining or not request.keep_alive or cast(Connection, request.protocol).half_closed:
             return False
-        if trace.reason in _FRAMING_REASONS:
-            return False  # where the next request begins is in doubt
+        if trace.reason in _CLOSING_REASONS:
+            return False
         if not body.unread:
             return True
         return body.length is not None and body.length <= DRAIN_LIMIT and not body.waits_for_continue

@@ -38,6 +38,8 @@ CAUSES = (
 
 def likely_cause(claim: Claim, head: RequestHead, secret: str) -> str:
     """The first known mistake that makes `claim.signature` right for `secret`, or `UNKNOWN`."""
+    if not claim.canonical_request:
+        return UNKNOWN  # a form's policy is signed as it is; there is nothing to get wrong but the secret
     key = cached_signing_key(secret, claim.scope)
     for cause, canonical in _variants(claim, head):
         text = string_to_sign(claim.timestamp, claim.scope, canonical)

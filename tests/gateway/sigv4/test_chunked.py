@@ -76,9 +76,7 @@ def pieces(data: bytes, cuts: list[int] | int) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(edges)]
 
 
-def decode(
-    decoder: ChunkedDecoder, wire: bytes, cuts: list[int] | int = 1 << 30
-) -> tuple[bytes, dict[str, str]]:
+def decode(decoder: ChunkedDecoder, wire: bytes, cuts: list[int] | int = 1 << 30) -> tuple[bytes, dict[str, str]]:
     out = b"".join(bytes(view) for piece in pieces(wire, cuts) for view in decoder.feed(piece))
     return out, decoder.finish()
 
@@ -186,9 +184,7 @@ def vector_decoder(case: dict[str, Any], seed: str) -> ChunkedDecoder:
     return ChunkedDecoder(
         decoded_length=int(headers["x-amz-decoded-content-length"]),
         trailers=frozenset(filter(None, [headers.get("x-amz-trailer")])),
-        signer=ChunkSigner(
-            derive_signing_key(case["secret_access_key"], scope), case["amz_date"], str(scope), seed
-        ),
+        signer=ChunkSigner(derive_signing_key(case["secret_access_key"], scope), case["amz_date"], str(scope), seed),
     )
 
 
@@ -241,9 +237,9 @@ def test_a_wrong_chunk_signature_is_refused_before_the_next_chunk() -> None:
 
 def test_chunks_in_another_order_are_refused() -> None:
     one, two = Stream([b"a" * 8192, b"b" * 8192]).wire(), len(b"2000;chunk-signature=") + 64 + 2 + 8192 + 2
-    assert refusal(
-        Stream([b"a" * 8192, b"b" * 8192]), one[two : 2 * two] + one[:two] + one[2 * two :]
-    ).code == ("SignatureDoesNotMatch")
+    assert refusal(Stream([b"a" * 8192, b"b" * 8192]), one[two : 2 * two] + one[:two] + one[2 * two :]).code == (
+        "SignatureDoesNotMatch"
+    )
 
 
 @pytest.mark.parametrize("shape", ["signed", "signed trailer"])

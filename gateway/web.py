@@ -369,7 +369,7 @@ class S3Listener:
             return self._refusal(error, head, trace)
         except ConnectionError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it was, the client gets an answer
             log.exception("request_failed", request_id=trace.request_id)
             detail = f"a bug: {type(error).__name__}"
             return self._refusal(S3Error("InternalError", reason="internal_error", detail=detail), head, trace)

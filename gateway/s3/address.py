@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from gateway.errors import S3Error
 from gateway.sigv4.encoding import decode
+from keystore.ident import is_bucket_name
 
 MAX_KEY_BYTES = 1024
 
-_BUCKET = re.compile(r"(?!xn--)(?!.*\.\.)(?!.*-s3alias$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]").fullmatch
-_DOTTED_QUAD = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}").fullmatch
 _PORT = re.compile(r":[0-9]{1,5}$")
 
 
@@ -25,11 +24,6 @@ class Address:
 
     bucket: str | None = None
     key: str | None = None
-
-
-def is_bucket_name(name: str) -> bool:
-    """AWS's rule for bucket names; it also keeps out every path that a backend reserves for itself (O9)."""
-    return _BUCKET(name) is not None and _DOTTED_QUAD(name) is None
 
 
 def locate(host: str, path: str, suffixes: tuple[str, ...]) -> Address:

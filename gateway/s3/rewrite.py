@@ -119,7 +119,9 @@ def forwarded_headers(request: S3Request) -> list[tuple[str, str]]:
             continue
         else:
             continue
-        fields.append((name, _checked_value(name, request.headers.joined(name) or "", request)))
+        value = _checked_value(name, request.headers.joined(name) or "")
+        if value or name.startswith("x-amz-meta-"):  # an empty Content-Type is none, and stores do not agree on it
+            fields.append((name, value))
     if metadata > MAX_METADATA:
         raise S3Error(
             "MetadataTooLarge",
@@ -141,9 +143,7 @@ def _refuse_unless_harmless(name: str, request: S3Request) -> None:
     raise S3Error("NotImplemented", reason="operation_disabled", Header=name)
 
 
-def _checked_value(name: str, value: str, request: S3Request) -> str:
-    if name == "content-encoding":
-        return value
+def _checked_value(name: str, value: str) -> str:
     if not value.isascii():
         try:
             value.encode("latin-1").decode("utf-8")

@@ -187,7 +187,11 @@ def _metrics_app(metrics: Metrics, ready: Callable[[], list[str]]) -> web.Applic
     async def exposition(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
+    async def unnamed(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = "Bucketwarden"  # without versions (LOG-295)
+
     app = web.Application()
+    app.on_response_prepare.append(unnamed)
     app.add_routes([*health_routes(ready), web.get("/metrics", exposition)])
     return app
 

@@ -347,7 +347,7 @@ class S3Listener:
         except ConnectionError:
             keep = False
             trace.disconnected = "response"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it was, the client must see that this is no end
             # A half-written answer must not look like a whole one: break the connection (S-T10).
             keep = False
             if connection.transport is not None:
@@ -369,7 +369,7 @@ class S3Listener:
             return self._refusal(error, head, trace)
         except ConnectionError:
             raise
-        except Exception as error:  # noqa: BLE001  whatever it was, the client gets an answer
+        except Exception as error:
             log.exception("request_failed", request_id=trace.request_id)
             detail = f"a bug: {type(error).__name__}"
             return self._refusal(S3Error("InternalError", reason="internal_error", detail=detail), head, trace)

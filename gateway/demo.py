@@ -187,7 +187,9 @@ async def _make_key(admin: KeyAdmin) -> DemoKey:
         expires_at=None,
         actor=ACTOR,
     )
-    return DemoKey(info.access_key_id, secret.reveal(), await admin.create_token(name="demo", actor=ACTOR))
+    # Names of tokens are unique, and an earlier demo.env that was lost had one too.
+    token = await admin.create_token(name=f"demo {info.access_key_id}", actor=ACTOR)
+    return DemoKey(info.access_key_id, secret.reveal(), token)
 
 
 def _guide(config: Config, env_file: Path, key: DemoKey) -> str:

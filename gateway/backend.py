@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.s3.address import EVERY_FOLD, Fold
 from gateway.s3.rewrite import OutboundRequest
 from gateway.sigv4.sign import Credential, sign
 from gateway.upstream import Upstream, UpstreamReply
@@ -21,12 +22,14 @@ class Traits:
     Args:
         name: minio, rgw, seaweedfs or unknown.
         trailers: takes a body with an unsigned trailer and keeps its checksum (K16).
-        literal_keys: keeps keys with empty, `.` and `..` segments as they are.
+        folds: what it makes other keys of.
+        guesses_type: gives an object without a Content-Type one by its bytes, where S3 says binary/octet-stream.
     """
 
     name: str = "unknown"
     trailers: bool = False
-    literal_keys: bool = False
+    folds: frozenset[Fold] = EVERY_FOLD
+    guesses_type: bool = False
 
 
 class Backend:

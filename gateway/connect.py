@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ import structlog
 from gateway.backend import Backend, Traits
 from gateway.config import BackendSection
 from gateway.credentials import BackendCredential
+from gateway.s3.address import Fold
 from gateway.s3.rewrite import OutboundRequest
 from gateway.upstream import Upstream, UpstreamError, UpstreamLimits, UpstreamReply
 
@@ -21,9 +23,9 @@ log = structlog.get_logger()
 # What is known of each store was measured (docs/backends.md). A store that we do not know is treated as the one that
 # can least: a lost checksum is a pity, a key folded into another is a leak.
 TRAITS = {
-    "minio": Traits("minio", trailers=True),
-    "rgw": Traits("rgw", literal_keys=True),
-    "seaweedfs": Traits("seaweedfs", trailers=True),
+    "minio": Traits("minio", trailers=True, folds=frozenset({Fold.SEGMENTS})),
+    "rgw": Traits("rgw", folds=frozenset()),
+    "seaweedfs": Traits("seaweedfs", trailers=True, guesses_type=True),
     "unknown": Traits(),
 }
 _RGW_ID = re.compile(r"tx[0-9a-f]{21}-").match
@@ -90,9 +92,15 @@ async def probe(backend: Backend, upload_mode: str) -> str | None:
         problem = f"the backend cannot be reached: {error}"
     traits = TRAITS[name]
     if upload_mode != "auto":
-        traits = Traits(name, trailers=upload_mode == "trailer", literal_keys=traits.literal_keys)
+        traits = replace(traits, trailers=upload_mode == "trailer")
     backend.traits = traits
-    log.info("backend", store=name, trailers=traits.trailers, literal_keys=traits.literal_keys, problem=problem)
+    log.info(
+        "backend",
+        store=name,
+        trailers=traits.trailers,
+        refused_keys=sorted(fold.value for fold in traits.folds),
+        problem=problem,
+    )
     return problem
 
 

@@ -15,7 +15,7 @@ from gateway.bodies import read_document
 from gateway.errors import S3Error
 from gateway.events import Trace
 from gateway.messages import Body, Reply
-from gateway.s3.address import has_fragile_segments
+from gateway.s3.address import Fold, refuse_folded
 from gateway.s3.checksums import Digests
 from gateway.s3.operation import S3Request
 from gateway.s3.reply import backend_error, kept_headers
@@ -60,7 +60,7 @@ async def delete_objects(
     data = await read_document(body, verified, request.headers, limit=DELETE_LIMIT)
     _check_digest(request, data, required=True)
     wanted = parse_delete(data)
-    allowed, refused = _divide(wanted, key, request.address.bucket or "", literal_keys=backend.traits.literal_keys)
+    allowed, refused = _divide(wanted, key, request.address.bucket or "", backend.traits.folds)
     errors = b"".join(_error_entry(name, version, code) for name, version, code in refused)
     headers = [("content-type", "application/xml")]
     if not allowed:
@@ -91,7 +91,7 @@ async def delete_objects(
 
 
 def _divide(
-    wanted: DeleteRequest, key: AccessKey, bucket: str, *, literal_keys: bool
+    wanted: DeleteRequest, key: AccessKey, bucket: str, folds: frozenset[Fold]
 ) -> tuple[list[tuple[str, str | None]], list[tuple[str, str | None, str]]]:
     """The entries that may be deleted, and the others with the code that each is refused with."""
     allowed, refused = [], []
@@ -99,8 +99,11 @@ def _divide(
         action = "s3:DeleteObject" if version is None else "s3:DeleteObjectVersion"
         if not may(key, action, bucket):
             refused.append((name, version, "AccessDenied"))
-        elif not literal_keys and has_fragile_segments(name):
-            refused.append((name, version, "InvalidArgument"))
+            continue
+        try:
+            refuse_folded(name, folds)
+        except S3Error as error:
+            refused.append((name, version, error.code))
         else:
             allowed.append((name, version))
     return allowed, refused

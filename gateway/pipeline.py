@@ -113,7 +113,8 @@ async def serve(head: RequestHead, body: Body, doors: Doors, trace: Trace) -> Re
             bucket.backend_name,
             source.backend_name if source else None,
             streaming=claim.payload.mode.streaming,
-            literal_keys=doors.backend.traits.literal_keys,
+            folds=doors.backend.traits.folds,
+            guesses_type=doors.backend.traits.guesses_type,
         )
         names = _names(request, bucket, key, settings, trace)
         # Sign as the backend knows us, and let the bytes flow.

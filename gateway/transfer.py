@@ -14,6 +14,7 @@ from gateway.bodies import MAX_OBJECT, MAX_PART, SMALL, CheckedBody, read_docume
 from gateway.errors import S3Error
 from gateway.events import Trace
 from gateway.messages import Body, Reply
+from gateway.s3.address import Fold, unsupported_key
 from gateway.s3.operation import (
     COMPLETE_MULTIPART_UPLOAD,
     COPY_OBJECT,
@@ -78,6 +79,8 @@ async def _send_object(
 ) -> UpstreamReply:
     limit = MAX_PART if request.operation is UPLOAD_PART else MAX_OBJECT
     checked = CheckedBody(body, verified, request.headers, limit=limit)
+    if Fold.DIRECTORY in backend.traits.folds and checked.length and (request.address.key or "").endswith("/"):
+        raise unsupported_key(Fold.DIRECTORY)
     if checked.length <= SMALL:
         data = await checked.read_all()
         if request.operation not in _MULTIPART or backend.traits.trailers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 
 from gateway.errors import S3Error
 from gateway.sigv4.encoding import decode
@@ -76,10 +77,34 @@ def printable(text: str) -> str:
     return text if text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
 
 
-def has_fragile_segments(key: str) -> bool:
-    """Whether a key holds an empty, `.` or `..` segment, which some stores fold into another key (C7, PTH-108)."""
+class Fold(Enum):
+    """A way in which some store makes one key of two, or of an object something else (C7, PTH-108)."""
+
+    SEGMENTS = "empty, '.' and '..' path segments"
+    BACKSLASH = "backslashes"
+    DIRECTORY = "data in an object whose key ends with a slash"
+
+
+EVERY_FOLD = frozenset(Fold)
+
+
+def refuse_folded(key: str, folds: frozenset[Fold]) -> None:
+    """Refuse a key that the store would fold into another one.
+
+    Raises:
+        S3Error: InvalidArgument.
+    """
     segments = key.split("/")
-    return any(segment in (".", "..") for segment in segments) or "" in segments[:-1]
+    if Fold.SEGMENTS in folds and ("" in segments[:-1] or "." in segments or ".." in segments):
+        raise unsupported_key(Fold.SEGMENTS)
+    if Fold.BACKSLASH in folds and "\\" in key:
+        raise unsupported_key(Fold.BACKSLASH)
+
+
+def unsupported_key(fold: Fold) -> S3Error:
+    """The refusal of a key for the sake of what the store would make of it."""
+    message = f"The store behind this endpoint cannot hold {fold.value}."
+    return S3Error("InvalidArgument", message, reason="unsupported_key", ArgumentName="key")
 
 
 @dataclass(frozen=True, slots=True)

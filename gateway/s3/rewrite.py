@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gateway.errors import S3Error
 from gateway.messages import Headers
-from gateway.s3.address import has_fragile_segments
+from gateway.s3.address import Fold, refuse_folded, unsupported_key
 from gateway.s3.operation import (
     COMPLETE_MULTIPART_UPLOAD,
     COPY_OBJECT,
@@ -29,6 +29,7 @@ from gateway.s3.operation import (
 )
 from gateway.sigv4.encoding import encode
 
+DEFAULT_TYPE = "binary/octet-stream"  # S3's, of objects that were given none
 MAX_METADATA = 2048  # bytes of user metadata, names without prefix and values (PTH-121)
 
 
@@ -84,6 +85,9 @@ _FORWARDED: Mapping[Operation, frozenset[str]] = {
     | _names("if-match if-none-match x-amz-checksum-type x-amz-mp-object-size"),
     DELETE_OBJECT: _names("if-match"),
 }
+# Beside an upload in one piece, whose length decides; see `transfer`.
+_MAKES_DATA = frozenset({POST_OBJECT, COPY_OBJECT, CREATE_MULTIPART_UPLOAD})
+_NAMES_TYPE = frozenset({PUT_OBJECT, POST_OBJECT, CREATE_MULTIPART_UPLOAD})
 _WITH_METADATA = frozenset({PUT_OBJECT, POST_OBJECT, COPY_OBJECT, CREATE_MULTIPART_UPLOAD})
 
 # Ours to make again, or of no meaning to a store.
@@ -169,7 +173,8 @@ def rewrite(
     source_bucket: str | None,
     *,
     streaming: bool,
-    literal_keys: bool,
+    folds: frozenset[Fold],
+    guesses_type: bool,
 ) -> OutboundRequest:
     """The backend's form of an authorized request.
 
@@ -177,7 +182,8 @@ def rewrite(
         backend_bucket: the backend's name of the request's bucket.
         source_bucket: the backend's name of the copy source's bucket, for copies.
         streaming: the client's body is aws-chunked, so that token leaves Content-Encoding.
-        literal_keys: the store keeps keys with empty, `.` and `..` segments as they are.
+        folds: what the store makes other keys of; such keys are refused.
+        guesses_type: the store would invent a Content-Type, so S3's default is stated.
 
     Raises:
         S3Error: what `forwarded_headers` raises; InvalidArgument for a key that this store would fold into another.
@@ -185,13 +191,10 @@ def rewrite(
     key = request.address.key
     source = request.copy_source
     for name in (key, source.key if source else None):
-        if name is not None and not literal_keys and has_fragile_segments(name):
-            raise S3Error(
-                "InvalidArgument",
-                "This store cannot hold keys with empty, '.' or '..' path segments.",
-                reason="unsupported_key",
-                ArgumentName="key",
-            )
+        if name is not None:
+            refuse_folded(name, folds)
+    if Fold.DIRECTORY in folds and key is not None and key.endswith("/") and request.operation in _MAKES_DATA:
+        raise unsupported_key(Fold.DIRECTORY)
     headers = forwarded_headers(request)
     if streaming:
         headers = [
@@ -206,6 +209,8 @@ def rewrite(
             reason="malformed_header",
             ArgumentName="content-encoding",
         )
+    if guesses_type and request.operation in _NAMES_TYPE and all(name != "content-type" for name, _ in headers):
+        headers.append(("content-type", DEFAULT_TYPE))
     if source is not None and source_bucket is not None:
         value = f"/{source_bucket}/{encode(source.key, slash=True)}"
         if source.version_id is not None:

@@ -18,6 +18,7 @@ from gateway.events import Trace
 from gateway.messages import Reply as GatewayReply
 from gateway.messages import RequestHead
 from gateway.pipeline import Doors, Settings, serve
+from gateway.s3.address import EVERY_FOLD
 from gateway.sigv4.sign import Credential
 from gateway.upstream import Upstream, UpstreamLimits
 from gateway.web import FrontBody, S3Listener
@@ -223,7 +224,7 @@ async def open_gateway(
     door = Backend(
         upstream,
         BACKEND_HOST,
-        Traits("fake", trailers=trailers, literal_keys=literal_keys),
+        Traits("fake", trailers=trailers, folds=frozenset() if literal_keys else EVERY_FOLD),
         lambda: BACKEND_KEY,
         lambda: gateway.now,
     )

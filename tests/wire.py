@@ -344,6 +344,7 @@ def upload(
     te: bool = False,
     length: bool = True,
     presigned: bool = False,
+    when: datetime = NOW,
 ) -> tuple[Request, Chunked | None]:
     """A signed upload of `data` in a mode; returns the request and, for streaming modes, its body to spoil.
 
@@ -353,7 +354,7 @@ def upload(
     if not mode.startswith("STREAMING-"):
         request.body = data
         payload = sha256(data) if mode == "hex" else mode
-        (presign if presigned else sign)(key, request, payload=payload)  # type: ignore[operator]
+        (presign if presigned else sign)(key, request, payload=payload, when=when)  # type: ignore[operator]
         return reframe(request, None, te=te, length=length), None
     if decoded_length is not None:
         request.set("x-amz-decoded-content-length", decoded_length or str(len(data)))
@@ -364,9 +365,9 @@ def upload(
     request.set("Content-Encoding", "aws-chunked")
     if presigned:
         request.set("x-amz-content-sha256", mode)
-        presign(key, request, payload=mode)
+        presign(key, request, payload=mode, when=when)
     else:
-        sign(key, request, payload=mode)
+        sign(key, request, payload=mode, when=when)
     assert request.seal is not None
     body = chunked(request.seal, mode, [data[at : at + chunk] for at in range(0, len(data), chunk)], trailers)
     return reframe(request, body, te=te, length=length), body

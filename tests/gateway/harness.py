@@ -135,12 +135,22 @@ class Traces:
     def __init__(self) -> None:
         self.started = 0
         self.finished: list[Trace] = []
+        self._changed = asyncio.Event()
 
     def request_started(self) -> None:
         self.started += 1
 
     def request_finished(self, trace: Trace) -> None:
         self.finished.append(trace)
+        self._changed.set()
+
+    async def until(self, count: int) -> Trace:
+        """Wait until `count` requests have finished; returns the last of them."""
+        async with asyncio.timeout(wire.PATIENCE):
+            while len(self.finished) < count:
+                self._changed.clear()
+                await self._changed.wait()
+        return self.finished[count - 1]
 
 
 @dataclass

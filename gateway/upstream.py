@@ -188,6 +188,7 @@ class _Connection(asyncio.Protocol):
     def resume(self) -> None:
         if self._paused_reading and self._transport is not None:
             self._paused_reading = False
+            self.deadline = self._loop.time() + self._pool.limits.idle
             self._transport.resume_reading()
 
     @property
@@ -304,6 +305,7 @@ class _Connection(asyncio.Protocol):
             raise ValueError("a body that should not be")
         if self._reply.feed(body) > HIGH_WATER and not self._paused_reading and self._transport is not None:
             self._paused_reading = True
+            self.deadline = None  # the client is slow, not the backend
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:

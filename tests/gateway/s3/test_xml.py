@@ -403,6 +403,7 @@ def test_white_space_that_keeps_the_connection_alive_passes_at_once() -> None:
         b"<r><!-- <Name> --></r>",
         b"<r></Name></r>",
         b"<r><Name>x</r>",
+        b"<r><Name>x</Name </r><a/>",  # found by fuzzing: a tag that holds the beginning of another
         b"<r><Name>" + b"x" * 70_000 + b"</Name></r>",
     ],
 )
@@ -418,6 +419,36 @@ def test_a_tag_without_an_end_is_not_collected() -> None:
     rewriter.feed(b"<r><" + b"x" * 4000)
     with pytest.raises(S3Error):
         rewriter.feed(b"x" * 100)
+
+
+UNSPEAKABLE = [
+    b"\x01",
+    b"\x1f",
+    b"&#1;",
+    b"&#x1F;",
+    b"&#000031;",
+    b"&#xFFFE;",
+    b"&#xd800;",
+    b"\xef\xbf\xbf",
+    b"\xed\xa0\x80",
+]
+
+
+@pytest.mark.parametrize("bad", UNSPEAKABLE)
+def test_what_a_strict_reader_refuses_is_replaced_at_every_split(bad: bytes) -> None:
+    data = b"<r><Key>a" + bad + b"b&#13;&amp;\xc3\xa9\xed\x9f\xbf\xef\xbf\xbd\t\n</Key></r>"
+    expected = data.replace(bad, "\ufffd".encode())
+    ET.fromstring(expected)  # noqa: S314
+    assert rewrite(data, {}) == expected
+    assert rewrite(data, {}, 1) == expected
+    for cut in range(len(data)):
+        assert rewrite(data, {}, [cut]) == expected
+
+
+def test_a_reference_longer_than_any_store_writes_passes_alike_at_every_split() -> None:
+    """Found by fuzzing: whole it was replaced, cut in half it was not."""
+    data = b"<r><Key>&#000000000000031;a</Key></r>"
+    assert {rewrite(data, {}, [cut]) for cut in range(len(data))} == {data}
 
 
 names = st.sampled_from(["Name", "Owner", "HostId", "Key", "a"])

@@ -30,7 +30,8 @@ from gateway.messages import Reply, RequestHead
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.operator_api.app import build_operator_app
 from gateway.pipeline import Doors, Settings, serve
-from gateway.web import FrontBody, S3Listener
+from gateway.reading import FrontBody
+from gateway.web import S3Listener
 from keystore.migrate import migrate
 from keystore.store import open_store
 

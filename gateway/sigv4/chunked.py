@@ -14,13 +14,13 @@ trailer at the end of the body. Whoever passes the bytes on must hold back at le
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from enum import Enum, auto
 
 from gateway.errors import S3Error
 from gateway.sigv4.compare import same_signature
 from gateway.sigv4.payload import EMPTY_SHA256
+from gateway.sigv4.scope import hex_signature
 
 MINIMUM_CHUNK = 8192  # bytes, of all chunks but the last; AWS asks it of unsigned streams too (K7)
 TRAILER_SIGNATURE = "x-amz-trailer-signature"
@@ -62,7 +62,7 @@ class ChunkSigner:
 
     def _link(self, algorithm: str, hashes: str) -> str:
         string_to_sign = f"{algorithm}\n{self._place}\n{self._previous}\n{hashes}"
-        self._previous = hmac.digest(self._key, string_to_sign.encode("latin-1"), "sha256").hex()
+        self._previous = hex_signature(self._key, string_to_sign)
         return self._previous
 
 

@@ -6,7 +6,6 @@ secret. It costs a few dozen hashes and only runs after a refusal.
 
 from __future__ import annotations
 
-import hmac
 import posixpath
 from collections.abc import Iterator
 
@@ -15,7 +14,7 @@ from gateway.sigv4.claim import Claim, string_to_sign
 from gateway.sigv4.compare import same_signature
 from gateway.sigv4.encoding import encode
 from gateway.sigv4.payload import EMPTY_SHA256
-from gateway.sigv4.scope import cached_signing_key
+from gateway.sigv4.scope import cached_signing_key, hex_signature
 
 UNKNOWN = "wrong_secret_or_altered_request"
 
@@ -43,7 +42,7 @@ def likely_cause(claim: Claim, head: RequestHead, secret: str) -> str:
     key = cached_signing_key(secret, claim.scope)
     for cause, canonical in _variants(claim, head):
         text = string_to_sign(claim.timestamp, claim.scope, canonical)
-        if same_signature(claim.signature, hmac.digest(key, text.encode("latin-1"), "sha256").hex()):
+        if same_signature(claim.signature, hex_signature(key, text)):
             return cause
     return UNKNOWN
 

@@ -64,3 +64,18 @@ def derive_signing_key(secret: str, scope: Scope) -> bytes:
 # Four HMACs cost more than the rest of a verification. The cache holds keys that work for one day and one
 # region; it is bounded, and a revoked key's entry is harmless: nobody is verified without a record first.
 cached_signing_key = lru_cache(maxsize=4096)(derive_signing_key)
+
+
+@lru_cache(maxsize=4096)
+def _prepared(signing_key: bytes) -> hmac.HMAC:
+    return hmac.new(signing_key, digestmod="sha256")
+
+
+def hex_signature(signing_key: bytes, string_to_sign: str) -> str:
+    """HMAC-SHA256 of wire text in lower-case hex.
+
+    The key's part is hashed once and then copied: a third of what `hmac.digest` takes for so little text.
+    """
+    mac = _prepared(signing_key).copy()
+    mac.update(string_to_sign.encode("latin-1"))
+    return mac.hexdigest()

@@ -7,12 +7,11 @@ operations (K17).
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 
 from gateway.sigv4.claim import canonical_value, string_to_sign
 from gateway.sigv4.encoding import canonical_query, encode
-from gateway.sigv4.scope import ALGORITHM, Scope, cached_signing_key
+from gateway.sigv4.scope import ALGORITHM, Scope, cached_signing_key, hex_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def sign(
     scope = Scope(timestamp[:8], credential.region)
     canonical = f"{method}\n{canonical_path}\n{query}\n{lines}\n\n{names}\n{payload}"
     key = cached_signing_key(credential.secret_access_key, scope)
-    signature = hmac.digest(key, string_to_sign(timestamp, scope, canonical).encode("latin-1"), "sha256").hex()
+    signature = hex_signature(key, string_to_sign(timestamp, scope, canonical))
     fields.append(
         (
             "authorization",

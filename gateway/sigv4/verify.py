@@ -6,14 +6,13 @@ a stand-in secret for the latter, and the refusal is chosen after the comparison
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway.errors import S3Error
 from gateway.sigv4.claim import Claim, Mechanism
 from gateway.sigv4.compare import same_signature
-from gateway.sigv4.scope import cached_signing_key
+from gateway.sigv4.scope import cached_signing_key, hex_signature
 
 MAX_SKEW = timedelta(minutes=15)  # inclusive, both directions (C25)
 
@@ -41,14 +40,13 @@ def check_clock(claim: Claim, now: datetime) -> None:
 
 
 def _check_window(claim: Claim, now: datetime) -> None:
-    server_time = f"{now:%Y-%m-%dT%H:%M:%SZ}"
     if claim.expires is None:
         if abs(now - claim.time) > MAX_SKEW:
             raise S3Error(
                 "RequestTimeTooSkewed",
                 reason="time_skew",
                 RequestTime=claim.timestamp,
-                ServerTime=server_time,
+                ServerTime=_as_text(now),
                 MaxAllowedSkewMilliseconds="900000",
             )
         return
@@ -59,8 +57,8 @@ def _check_window(claim: Claim, now: datetime) -> None:
             "Request is not yet valid",
             reason="not_yet_valid",
             extra={"X-Amz-Date": str(int(claim.time.timestamp() * 1000))},
-            Expires=f"{until:%Y-%m-%dT%H:%M:%SZ}",
-            ServerTime=server_time,
+            Expires=_as_text(until),
+            ServerTime=_as_text(now),
         )
     if now > until:
         raise S3Error(
@@ -68,9 +66,13 @@ def _check_window(claim: Claim, now: datetime) -> None:
             "Request has expired",
             reason="presign_expired",
             extra={"X-Amz-Expires": str(claim.expires)},
-            Expires=f"{until:%Y-%m-%dT%H:%M:%SZ}",
-            ServerTime=server_time,
+            Expires=_as_text(until),
+            ServerTime=_as_text(now),
         )
+
+
+def _as_text(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def check_region(claim: Claim, expected: str | None) -> None:
@@ -100,7 +102,7 @@ def _bad_scope(claim: Claim, text: str, reason: str | None = None, **fields: str
 def verify(claim: Claim, secret: str) -> Verified | None:
     """Compare the claimed signature with the one that `secret` makes; None if they differ."""
     signing_key = cached_signing_key(secret, claim.scope)
-    expected = hmac.digest(signing_key, claim.string_to_sign.encode("latin-1"), "sha256").hex()
+    expected = hex_signature(signing_key, claim.string_to_sign)
     return Verified(claim, signing_key) if same_signature(claim.signature, expected) else None
 
 

@@ -18,10 +18,11 @@ from gateway.events import Trace
 from gateway.messages import Reply as GatewayReply
 from gateway.messages import RequestHead
 from gateway.pipeline import Doors, Settings, serve
+from gateway.reading import FrontBody
 from gateway.s3.address import EVERY_FOLD
 from gateway.sigv4.sign import Credential
 from gateway.upstream import Upstream, UpstreamLimits
-from gateway.web import FrontBody, S3Listener
+from gateway.web import S3Listener
 from keystore.model import Access, AccessKey, Bucket, Conflict, Grant, KeyStoreUnavailable, NotFound, Permission, Secret
 from tests import wire
 from tests.fakebackend import FakeBackend

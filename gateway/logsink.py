@@ -8,6 +8,7 @@ from collections import deque
 
 LIMIT = 20_000  # lines waiting; beyond it lines are dropped and counted
 BATCH = 64 * 1024
+GATHER = 0.02  # seconds; a thread that wakes for every line takes the interpreter from the event loop every time
 
 
 class LineSink:
@@ -17,7 +18,7 @@ class LineSink:
         self._fd = fd
         self._lines: deque[bytes] = deque()
         self._wake = threading.Event()
-        self._closed = False
+        self._closing = threading.Event()
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -35,20 +36,21 @@ class LineSink:
 
     def close(self, seconds: float = 2.0) -> None:
         """Write what is left, for at most `seconds`."""
-        self._closed = True
+        self._closing.set()
         self._wake.set()
         self._thread.join(seconds)
 
     def _run(self) -> None:
         while True:
             self._wake.wait()
+            self._closing.wait(GATHER)
             self._wake.clear()
             while self._lines:
                 batch = bytearray()
                 while self._lines and len(batch) < BATCH:
                     batch += self._lines.popleft()
                 self._write_out(batch)
-            if self._closed:
+            if self._closing.is_set():
                 return
 
     def _write_out(self, batch: bytearray) -> None:

@@ -26,8 +26,9 @@ log = structlog.get_logger()
 
 
 class Owner(Protocol):
-    """What a connection asks of its listener. Times in seconds."""
+    """What a connection asks of its listener. Times in seconds, `header_limit` in bytes of a whole head."""
 
+    header_limit: int
     head_timeout: float
     body_idle_timeout: float
     connections: set[Connection]
@@ -41,6 +42,7 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_body_deadline",
+        "_head_bytes",
         "_head_deadline",
         "_lingering",
         "_owner",
@@ -57,6 +59,7 @@ class Connection(RequestHandler):
         self._write_deadline: float | None = None
         self._lingering: asyncio.Future[None] | None = None
         self.half_closed = False
+        self._head_bytes = 0  # of a head that is not complete
         self.trace: Trace | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,13 +69,13 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._owner.connections.discard(self)
-        if self._lingering is not None and not self._lingering.done():
-            self._lingering.set_result(None)
+        self._stop_lingering()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for a bool, aiohttp never answers
         """The client will send no more. It may still wait for its answer, so the connection is not closed yet."""
         self.half_closed = True
+        self._stop_lingering()
         if self._waiter is not None and not self._messages:
             return False
         for _, payload in self._messages:
@@ -90,15 +93,31 @@ class Connection(RequestHandler):
             # A head by itself first: if what follows it is no HTTP, the parser would drop the head with it, and its
             # sender would not learn what is wrong with it (STR-063).
             end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            if end > self._owner.header_limit:
+                self._refuse_head()
+                return
             if len(_END_OF_HEAD) <= end < len(data):
                 super().data_received(data[:end])
                 data = data[end:]
         super().data_received(data)
         if self._messages:
             self._head_deadline = None
-        elif idle and self._head_deadline is None and data:
-            # The first bytes of a head on a kept connection: the rest has to follow soon (DOS-241).
-            self._head_deadline = self._loop.time() + self._owner.head_timeout
+            self._head_bytes = 0
+        elif idle and data:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._owner.header_limit:
+                self._refuse_head()
+            elif self._head_deadline is None:
+                # The first bytes of a head on a kept connection: the rest has to follow soon (DOS-241).
+                self._head_deadline = self._loop.time() + self._owner.head_timeout
+
+    def _refuse_head(self) -> None:
+        """The parser limits every line and their number; this limits the whole (DOS-245)."""
+        self._owner.refuse_unparsed(self, S3Error("RequestHeaderSectionTooLarge", reason="malformed_http"))
+        self._lingering = self._loop.create_future()
+        if self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._loop.call_later(LINGER_SECONDS, self.force_close)
 
     async def wait_writable(self) -> None:
         """Wait until the client takes more; it has the idle time for it (DOS-243)."""
@@ -110,7 +129,9 @@ class Connection(RequestHandler):
 
     async def linger(self) -> None:
         """Read on for a moment after a last answer: a close with unread bytes would reset it away from the client."""
-        if self.transport is None:
+        # aiohttp's own lingering finds the exception that ended the body, and logs it as a bug.
+        self._lingering_time = 0.0
+        if self.transport is None or self.half_closed:
             return
         self._lingering = self._loop.create_future()
         if self.transport.can_write_eof():
@@ -118,6 +139,10 @@ class Connection(RequestHandler):
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 await self._lingering
+
+    def _stop_lingering(self) -> None:
+        if self._lingering is not None and not self._lingering.done():
+            self._lingering.set_result(None)
 
     def expect_bytes(self) -> None:
         """Someone waits for body bytes; the idle limit runs."""

@@ -46,7 +46,7 @@ class S3Listener:
         serve: Serve,
         observer: Observer,
         *,
-        header_limit: int = MAX_LINE,
+        header_limit: int = 2 * MAX_LINE,
         keepalive_timeout: float = 75.0,
         body_idle_timeout: float = 30.0,
         head_timeout: float = 15.0,
@@ -55,6 +55,7 @@ class S3Listener:
         self._observer = observer
         self.body_idle_timeout = body_idle_timeout
         self.head_timeout = head_timeout
+        self.header_limit = header_limit
         self.connections: set[Connection] = set()
         self.draining = False
         self._process = secrets.token_hex(6).upper()
@@ -69,7 +70,7 @@ class S3Listener:
             "keepalive_timeout": keepalive_timeout,
             "lingering_time": LINGER_SECONDS,
             "max_line_size": MAX_LINE,
-            "max_field_size": min(header_limit, MAX_LINE),
+            "max_field_size": MAX_LINE,
             "max_headers": MAX_HEADERS,
         }
 
@@ -132,7 +133,11 @@ class S3Listener:
             connection.trace = None
             trace.finished = asyncio.get_running_loop().time()
             self._observer.request_finished(trace)
-        return Sent(keep_alive=keep and not connection.half_closed)
+        broken_off = request.content.exception() is not None
+        return Sent(
+            keep_alive=keep and not connection.half_closed and not broken_off,
+            then=connection.linger if broken_off else None,
+        )
 
     async def _reply(self, head: RequestHead, body: FrontBody, trace: Trace) -> Reply:
         try:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 
-from gateway.accesslog import AccessLog, configure_logging
+from gateway.accesslog import AccessLog
 from gateway.backend_admin import BotoBuckets
 from gateway.config import Config, Listen
 from gateway.connect import open_backend, probe
@@ -26,6 +26,7 @@ from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.events import Observer, Trace
 from gateway.health import health_routes
 from gateway.kek import load_kek
+from gateway.logs import configure_logging
 from gateway.logsink import LineSink
 from gateway.messages import Reply, RequestHead
 from gateway.metrics import CONTENT_TYPE, Metrics

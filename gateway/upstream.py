@@ -200,6 +200,7 @@ class _Connection(asyncio.Protocol):
         """Return to the pool once both directions are done, or close."""
         if self._parser is not None or self._reply is not None or not self._sent_all:
             return
+        self.resume()  # an answer's last bytes may have paused the reading, and the next exchange needs it
         self.deadline = None
         if self._keep and not self._cut_short and self.usable and not self._paused_writing:
             self._pool.release(self)
@@ -353,41 +354,58 @@ class Upstream:
             UpstreamError: and then the backend holds nothing that was not complete.
         """
         patience = self.limits.first_byte if first_byte is None else first_byte
+        if not isinstance(body, bytes):
+            async with aclosing(body) as pieces:
+                # SeaweedFS keeps an empty part of an upload that breaks off behind its head. So nothing is sent, and
+                # no connection is held, before there is something to send.
+                first = await anext(pieces, b"")
+                connection = await self._acquire()
+                return await self._stream_on(connection, head, first, pieces, head_only, patience)
         connection = await self._acquire()
         try:
-            return await self._exchange_on(connection, head, body, head_only, patience)
+            return await self._send_on(connection, head + body, head_only, patience)
         except UpstreamError as error:
             dead_when_used = connection.used and error.reason == "reset"
-            if not (repeatable and dead_when_used and isinstance(body, bytes)):
+            if not (repeatable and dead_when_used):
                 raise
         connection = await self._open()
-        return await self._exchange_on(connection, head, body, head_only, patience)
+        return await self._send_on(connection, head + body, head_only, patience)
 
-    async def _exchange_on(
+    async def _send_on(
+        self, connection: _Connection, request: bytes, head_only: bool, patience: float
+    ) -> UpstreamReply:
+        answer = connection.begin(head_only=head_only)
+        try:
+            connection.write(request)
+            connection.sent(whole=True)
+            connection.deadline = asyncio.get_running_loop().time() + patience
+            return await answer
+        except BaseException:
+            connection.abort()
+            raise
+
+    async def _stream_on(
         self,
         connection: _Connection,
         head: bytes,
-        body: bytes | AsyncGenerator[bytes | memoryview, None],
+        first: bytes | memoryview,
+        rest: AsyncGenerator[bytes | memoryview, None],
         head_only: bool,
         patience: float,
     ) -> UpstreamReply:
         answer = connection.begin(head_only=head_only)
         try:
-            if isinstance(body, bytes):
-                connection.write(head + body)
-                connection.sent(whole=True)
-            else:
-                connection.write(head)
-                async with aclosing(body) as pieces:
-                    whole = True
-                    async for piece in pieces:
-                        if answer.done():
-                            whole = False  # the backend has made up its mind; it will not read the rest
-                            break
-                        connection.write(piece)
-                        await connection.drain(self.limits.idle)
-                connection.sent(whole=whole)
-                connection.deadline = asyncio.get_running_loop().time() + patience
+            connection.write(head)
+            connection.write(first)
+            whole = True
+            async for piece in rest:
+                if answer.done():
+                    whole = False  # the backend has made up its mind; it will not read the rest
+                    break
+                connection.write(piece)
+                await connection.drain(self.limits.idle)
+            connection.sent(whole=whole)
+            connection.deadline = asyncio.get_running_loop().time() + patience
             return await answer
         except BaseException:
             connection.abort()

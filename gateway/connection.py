@@ -136,9 +136,12 @@ class Connection(RequestHandler):
         self._lingering = self._loop.create_future()
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        if not self.transport.is_reading():  # what nobody reads any more may have filled aiohttp's buffer
+            self.transport.resume_reading()
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 await self._lingering
+        self.force_close()
 
     def _stop_lingering(self) -> None:
         if self._lingering is not None and not self._lingering.done():

@@ -133,11 +133,9 @@ class S3Listener:
             connection.trace = None
             trace.finished = asyncio.get_running_loop().time()
             self._observer.request_finished(trace)
-        broken_off = request.content.exception() is not None
-        return Sent(
-            keep_alive=keep and not connection.half_closed and not broken_off,
-            then=connection.linger if broken_off else None,
-        )
+        keep = keep and not connection.half_closed and request.content.exception() is None
+        # Who is refused in the middle of a body is told the end at once, and its rest read for a moment.
+        return Sent(keep_alive=keep, then=connection.linger if body.unread and not keep else None)
 
     async def _reply(self, head: RequestHead, body: FrontBody, trace: Trace) -> Reply:
         try:

@@ -73,7 +73,7 @@ class GatewayProcess:
     def readiness(self) -> list[str] | None:
         """Why it should get no traffic; None if the listener does not answer at all."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/readyz", timeout=2) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/readyz", timeout=2) as answer:
                 reasons: list[str] = json.load(answer)["reasons"]
         except urllib.error.HTTPError as error:
             reasons = json.load(error)["reasons"]
@@ -105,7 +105,7 @@ class GatewayProcess:
 
     def exposition(self) -> str:
         """The text of /metrics."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:
             text: str = answer.read().decode()
         return text
 
@@ -129,7 +129,9 @@ class GatewayProcess:
         """The one access line of a request; waits for it."""
 
         def matching() -> list[dict[str, Any]]:
-            return [line for line in self.lines() if line.get("request_id") == request_id and line["event"] == "request"]
+            return [
+                line for line in self.lines() if line.get("request_id") == request_id and line["event"] == "request"
+            ]
 
         until(lambda: bool(matching()), f"the access line of {request_id}")
         [line] = matching()

@@ -49,6 +49,8 @@ class Backend:
         self.traits = traits
         self._credential = credential
         self._now = now
+        self._second: datetime | None = None
+        self._timestamp = ""
 
     async def send(
         self,
@@ -81,7 +83,7 @@ class Backend:
             parameters=request.parameters,
             headers=headers,
             payload=payload,
-            timestamp=f"{self._now():%Y%m%dT%H%M%SZ}",
+            timestamp=self._amz_date(),
         )
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         return await self._upstream.exchange(
@@ -91,3 +93,10 @@ class Backend:
             repeatable=request.method in ("GET", "HEAD"),
             first_byte=first_byte,
         )
+
+    def _amz_date(self) -> str:
+        """The time for `x-amz-date`, written once a second."""
+        now = self._now().replace(microsecond=0)
+        if now != self._second:
+            self._second, self._timestamp = now, f"{now:%Y%m%dT%H%M%SZ}"
+        return self._timestamp

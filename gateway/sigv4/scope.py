@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hmac
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINAL = "aws4_request"
@@ -16,9 +16,11 @@ _TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z").fullmatch
 _DAY = re.compile(r"[0-9]{8}").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """`day/region/service/terminal` of a credential; `day` is YYYYMMDD."""
+class Scope(NamedTuple):
+    """`day/region/service/terminal` of a credential; `day` is YYYYMMDD.
+
+    A tuple, because it is made and looked up twice for every request.
+    """
 
     day: str
     region: str

@@ -299,6 +299,8 @@ class _Connection(asyncio.Protocol):
         codings = [value for name, value in self._headers if name == "transfer-encoding"]
         if (lengths and codings) or len(lengths) > 1 or len(codings) > 1:
             raise ValueError("an answer with two lengths")
+        if codings and codings[0].strip().lower() != "chunked":
+            raise ValueError("an answer in a coding that has no end of its own")
         return bool(lengths or codings)
 
     def on_body(self, body: bytes) -> None:

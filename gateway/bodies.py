@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 
 from gateway.errors import S3Error
 from gateway.messages import Body, Headers
-from gateway.s3.checksums import Digests
+from gateway.s3.checksums import Digests, declared_trailers
 from gateway.sigv4.chunked import ChunkedDecoder, ChunkSigner
 from gateway.sigv4.payload import Mode
 from gateway.sigv4.verify import Verified
@@ -22,6 +22,8 @@ from gateway.sigv4.verify import Verified
 SMALL = 128 * 1024  # bytes; up to this a body is read and checked before anything is sent upstream
 MAX_OBJECT = 5 << 40  # bytes: 5 TiB
 MAX_PART = 5 << 30
+# AWS wants 8 KiB of every chunk but the last (K7). MinIO and Ceph take any, and so must we of their clients.
+MINIMUM_CHUNK = 1
 
 _LENGTH = re.compile(r"[0-9]{1,19}").fullmatch
 
@@ -35,7 +37,7 @@ class CheckedBody:
         mode = claim.payload.mode
         self._source = source
         self._mode = mode
-        self._trailer_names = _trailer_names(headers) if mode.trailer else frozenset[str]()
+        self._trailer_names = declared_trailers(headers) if mode.trailer else frozenset[str]()
         self.digests = Digests.expected(headers, self._trailer_names)
         self.length = _object_length(source, mode, headers, limit)
         self.trailers: dict[str, str] = {}
@@ -49,20 +51,25 @@ class CheckedBody:
                 if mode.signed_chunks
                 else None
             )
-            self._decoder = ChunkedDecoder(decoded_length=self.length, trailers=self._trailer_names, signer=signer)
+            self._decoder = ChunkedDecoder(
+                decoded_length=self.length,
+                trailers=self._trailer_names,
+                signer=signer,
+                minimum_chunk=MINIMUM_CHUNK,
+            )
 
     @property
     def only_trailer(self) -> str | None:
         """The name of the checksum trailer that will come, if one will (AWS allows one: K12)."""
         return next(iter(self._trailer_names)) if len(self._trailer_names) == 1 else None
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
+    async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
         """The object's bytes in order; the last piece only after everything was checked.
 
         Raises:
             S3Error: when the check fails, or what `Body.read` raises.
         """
-        held = b""
+        held: bytes | memoryview = b""
         while data := await self._source.read():
             if piece := self._take(data):
                 if held:
@@ -76,15 +83,18 @@ class CheckedBody:
         """The whole object, checked; for lengths that the caller knows to be small."""
         return b"".join([piece async for piece in self.pieces()])
 
-    def _take(self, data: bytes) -> bytes:
+    def _take(self, data: bytes) -> bytes | memoryview:
+        piece: bytes | memoryview = data
         if self._decoder is not None:
-            data = b"".join(self._decoder.feed(data))
-        self._received += len(data)
+            views = self._decoder.feed(data)
+            # Within a large chunk there is one, which need not be copied; many small ones cost more to send than to join.
+            piece = views[0] if len(views) == 1 else b"".join(views)
+        self._received += len(piece)
         if self._sha256 is not None:
-            self._sha256.update(data)
+            self._sha256.update(piece)
         if self.digests.active:
-            self.digests.update(data)
-        return data
+            self.digests.update(piece)
+        return piece
 
     def _finish(self) -> None:
         if self._decoder is not None:
@@ -107,12 +117,6 @@ class CheckedBody:
                 )
         if self.digests.active:
             self.digests.check(self.trailers)
-
-
-def _trailer_names(headers: Headers) -> frozenset[str]:
-    """The names in `x-amz-trailer`: a comma list, or the header repeated (K12)."""
-    stated = headers.joined("x-amz-trailer") or ""
-    return frozenset(name.strip(" \t").lower() for name in stated.split(",") if name.strip(" \t"))
 
 
 def _object_length(source: Body, mode: Mode, headers: Headers, limit: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import html
 import re
 import socket
 import struct
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes
-from xml.sax.saxutils import escape, unescape
+from xml.sax.saxutils import escape
 
 PATIENCE = 5.0  # seconds that `until` waits before it says what did not happen
 
@@ -515,7 +516,7 @@ def _serve_bucket(backend: FakeBackend, seen: Seen, name: str) -> Answer:
         del backend.buckets[name]
         return Answer(204)
     if seen.method == "POST":
-        gone = [unescape(key) for key in re.findall(r"<Key>([^<]*)</Key>", seen.body.decode())]
+        gone = [html.unescape(key) for key in re.findall(r"<Key>([^<]*)</Key>", seen.body.decode())]
         for key in gone:
             bucket.pop(key.encode(), None)
         return _document("DeleteResult", "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in gone))

@@ -39,7 +39,7 @@ KA = Key("BWAKKAAAAAAAAAAAAAAA", "secret-of-ka-xxxxxxxxxxxxxxxxxxxxxxxxxxxx")  #
 KAR = Key("BWAKKARAAAAAAAAAAAAA", "secret-of-kar-xxxxxxxxxxxxxxxxxxxxxxxxxxx")  # reads alpha
 KAW = Key("BWAKKAWAAAAAAAAAAAAA", "secret-of-kaw-xxxxxxxxxxxxxxxxxxxxxxxxxxx")  # writes alpha
 KAO = Key("BWAKKAOAAAAAAAAAAAAA", "secret-of-kao-xxxxxxxxxxxxxxxxxxxxxxxxxxx")  # every bucket of tenant t1
-KB = Key("BWAKKBAAAAAAAAAAAAAA", "secret-of-kb-xxxxxxxxxxxxxxxxxxxxxxxxxxxx")  # every bucket of tenant t2
+KB = Key("BWAKKBAAAAAAAAAAAAAA", "secret-of-kb-xxxxxxxxxxxxxxxxxxxxxxxxxxxx")  # reads and writes beta
 KR = Key("BWAKKRAAAAAAAAAAAAAA", "secret-of-kr-xxxxxxxxxxxxxxxxxxxxxxxxxxxx")  # revoked
 KE = Key("BWAKKEAAAAAAAAAAAAAA", "secret-of-ke-xxxxxxxxxxxxxxxxxxxxxxxxxxxx")  # expired
 UNKNOWN = Key("BWAKNOBODYAAAAAAAAAA", "secret-of-nobody-xxxxxxxxxxxxxxxxxxxxxxxx")
@@ -75,7 +75,7 @@ class MemoryKeys:
                 _key(KAR, T1, ("alpha", Permission.READ)),
                 _key(KAW, T1, ("alpha", Permission.WRITE)),
                 _key(KAO, T1),
-                _key(KB, T2),
+                _key(KB, T2, ("beta", both)),
                 revoked,
                 expired,
             )

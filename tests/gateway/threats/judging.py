@@ -66,12 +66,17 @@ async def nothing_open(gateway: Gateway) -> None:
     )
 
 
+def read_xml(body: bytes) -> ElementTree.Element:
+    """Read a document of the gateway's with a strict parser."""
+    return ElementTree.fromstring(body)  # noqa: S314 - our own, and it has to be well-formed
+
+
 def check_refusal(reply: Reply, status: Statuses, code: Codes) -> None:
     """A refusal in S3's words: the right status and code, a request id, and nothing of the backend's."""
     statuses = (status,) if isinstance(status, int) else status
     assert reply.status in statuses, f"{reply}"
     if reply.body:
-        document = ElementTree.fromstring(reply.body)  # noqa: S314 - our own, and it has to be well-formed
+        document = read_xml(reply.body)
         assert document.tag == "Error"
         assert document.findtext("RequestId") == reply.get("x-amz-request-id")
     if code is not None and reply.body:

@@ -26,6 +26,7 @@ from gateway.s3.operation import (
     DELETE_BUCKET,
     DELETE_OBJECTS,
     GET_BUCKET_LOCATION,
+    HEAD_BUCKET,
     LIST_BUCKETS,
     S3Request,
     identify,
@@ -124,7 +125,10 @@ async def serve(head: RequestHead, body: Body, doors: Doors, trace: Trace) -> Re
             return await delete_objects(request, outbound, body, verified, key, doors.backend, trace, names)
         if request.operation is COMPLETE_MULTIPART_UPLOAD:
             return await complete_upload(request, outbound, body, verified, doors.backend, trace, names)
-        return await transfer(request, outbound, body, verified, doors.backend, trace, names)
+        reply = await transfer(request, outbound, body, verified, doors.backend, trace, names)
+        if request.operation is HEAD_BUCKET:
+            reply.headers.append(("x-amz-bucket-region", settings.region))  # SDKs look for it here (E1)
+        return reply
     except KeyStoreUnavailable as error:
         # Never 403: an SDK repeats a 503 and gives up on a 403 (operator-surface 3.4).
         raise S3Error("ServiceUnavailable", reason="key_store_unavailable", detail=str(error), retry_after=1) from None

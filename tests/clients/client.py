@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.clients.gateways import Door, Key
+from tests.clients.gateways import REGION, Door, Key
 
 MULTIPART_FROM = 16 << 20
 """Bytes from which `put` uploads in parts, where the client lets us say so."""
@@ -130,7 +130,7 @@ class CommandClient(Client):
 
 
 class SpeakerClient(Client):
-    """A program around an SDK: it reads one JSON request a line from standard input and answers with one line.
+    """A program around a library: it reads one JSON request a line from standard input and answers with one line.
 
     A request is `{"op": ..., ...}`, an answer `{"value": ...}` or `{"error": TEXT}`.
     """
@@ -138,11 +138,11 @@ class SpeakerClient(Client):
     @abstractmethod
     def command(self) -> list[str | Path]: ...
 
+    suffix: ClassVar[str | None] = None
+    """Of virtual hosts; None is path style."""
+
     def environment(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "HOME": str(self.directory)}
-
-    def virtual_host_suffix(self) -> str | None:
-        return None
 
     def prepare(self) -> None:
         self._stderr = (self.directory / "stderr").open("wb")
@@ -160,8 +160,8 @@ class SpeakerClient(Client):
             url=self.door.url,
             access_key=self.key.id,
             secret_key=self.key.secret,
-            region="eu-central-1",
-            suffix=self.virtual_host_suffix(),
+            region=REGION,
+            suffix=self.suffix,
         )
 
     def close(self) -> None:

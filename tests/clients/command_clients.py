@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from tests.clients.client import MULTIPART_FROM, CommandClient, Refused, run
+from tests.clients.client import MULTIPART_FROM, CommandClient, Refused, run, run_bytes
 from tests.clients.gateways import REGION
 from tests.clients.programs import find_program
 
@@ -136,8 +136,6 @@ class MinioClient(CommandClient):
 
     def get_range(self, key: str, first: int, last: int) -> bytes:
         whole = [_program(type(self)), "cat", "--offset", str(first), self._at(key)]
-        from tests.clients.client import run_bytes
-
         return run_bytes(whole, self.environment())[: last - first + 1]
 
     def presign_get(self, key: str) -> str:

@@ -17,10 +17,13 @@ from tests.clients.client import Client, Refused, run
 from tests.clients.conftest import Opener
 from tests.clients.gateways import Door, Transport
 from tests.clients.programs import find_program
+from tests.clients.library_clients import AwsSdkGoVirtualHost, AwsSdkJsVirtualHost
 from tests.clients.python_clients import Boto3, Boto3VirtualHost, Boto3WhenRequired
 
 FileOf = Callable[[int], Path]
 MIB = 1 << 20
+VARIANTS = (Boto3WhenRequired, Boto3VirtualHost, AwsSdkGoVirtualHost, AwsSdkJsVirtualHost)
+"""The same libraries set up in another way; for what does not depend on it once is enough."""
 BOTH = pytest.mark.parametrize("transport", ["http", "https"])
 
 ODD_NAMES = [
@@ -78,12 +81,14 @@ def test_a_large_object_goes_up_in_parts_and_comes_back_as_it_was(
 @BOTH
 @pytest.mark.parametrize("client", clients("put_stream"), indirect=True)
 def test_a_stream_of_unknown_length_is_stored_whole(client: Client, door: Door, file_of: FileOf, folder: str) -> None:
+    if client.name == "mc" and door.store.name == "seaweedfs":
+        pytest.skip("SeaweedFS takes the checksum of checksums that mc sends for the object's own, also without us")
     key = f"{folder}stream"
     client.put_stream(key, file_of(5 * MIB + 1))
     assert stored_digest(door, key) == digest_of(file_of(5 * MIB + 1))
 
 
-@pytest.mark.parametrize("client", clients(without=(Boto3WhenRequired, Boto3VirtualHost)), indirect=True)
+@pytest.mark.parametrize("client", clients(without=VARIANTS), indirect=True)
 def test_odd_names_are_kept_listed_and_deleted(
     client: Client, door: Door, file_of: FileOf, folder: str, tmp_path: Path
 ) -> None:
@@ -170,9 +175,10 @@ def test_a_reader_reads_and_cannot_write(
     reader.get(key, tmp_path / "back")
     assert digest_of(tmp_path / "back") == digest_of(file_of(1))
     assert reader.keys(folder) == {key}
-    with pytest.raises(Refused, match=r"403|AccessDenied|Access ?Denied"):
+    denied = r"403|Access ?Denied|Insufficient permissions"
+    with pytest.raises(Refused, match=denied):
         reader.put(f"{folder}new", file_of(1))
-    with pytest.raises(Refused, match=r"403|AccessDenied|Access ?Denied"):
+    with pytest.raises(Refused, match=denied):
         reader.delete(key)
     assert client.keys(folder) == {key}
 
@@ -181,12 +187,14 @@ def test_a_wrong_secret_is_told_to_the_user(
     client: Client, opened: Opener, transport: Transport, file_of: FileOf, folder: str
 ) -> None:
     stranger = opened(type(client), transport, client.door.keys.forged)
-    with pytest.raises(Refused, match=r"SignatureDoesNotMatch|signature we calculated does not match"):
+    # rclone asks first by HEAD whether the object is there, and to HEAD nobody can give a reason.
+    told = r"Forbidden.*403" if client.name == "rclone" else r"SignatureDoesNotMatch|signature we calculated does not"
+    with pytest.raises(Refused, match=f"(?s){told}"):
         stranger.put(f"{folder}intruder", file_of(1))
     assert client.keys(folder) == set()
 
 
-@pytest.mark.parametrize("client", clients(without=(Boto3WhenRequired, Boto3VirtualHost)), indirect=True)
+@pytest.mark.parametrize("client", clients(without=VARIANTS), indirect=True)
 @pytest.mark.parametrize("name", ["a//b", "a/../b", "./a", "a/./b/..", "/a"])
 def test_names_that_some_stores_fold_are_kept_or_refused_never_folded(
     client: Client, door: Door, name: str, file_of: FileOf, folder: str
@@ -206,4 +214,6 @@ def test_names_that_some_stores_fold_are_kept_or_refused_never_folded(
 def _curl(door: Door, *arguments: str) -> None:
     program = find_program("curl")
     assert program is not None
-    run([program, "--silent", "--show-error", "--fail-with-body", "--cacert", door.authority.bundle, *arguments], {})
+    options = ("--silent", "--show-error", "--fail-with-body", "--cacert", door.authority.bundle)
+    # Virtual hosts are known to no resolver.
+    run([program, *options, "--connect-to", f"::127.0.0.1:{door.port}", *arguments], {})

@@ -87,7 +87,7 @@ class CheckedBody:
         piece: bytes | memoryview = data
         if self._decoder is not None:
             views = self._decoder.feed(data)
-            # Within a large chunk there is one, which need not be copied; many small ones cost more to send than to join.
+            # Within a large chunk there is one, which is not copied; many small ones cost more to send than to join.
             piece = views[0] if len(views) == 1 else b"".join(views)
         self._received += len(piece)
         if self._sha256 is not None:

@@ -121,6 +121,7 @@ def parse_copy_source(text: str) -> CopySource:
 
     The version is split off at the last literal `?versionId=` before anything is decoded, because a key may hold
     the escaped text. Access point ARNs, URLs and Ceph's `tenant:bucket` are no bucket names and fall out as such.
+    A bare `+` is a blank, as AWS reads it (aws/aws-cli#614) and s5cmd writes it; the store is told `%20` either way.
 
     Raises:
         S3Error: InvalidArgument for anything but `[/]bucket/key[?versionId=v]`.
@@ -129,7 +130,7 @@ def parse_copy_source(text: str) -> CopySource:
     if not separator:
         located, version = text, ""
     try:
-        bucket, _, key = decode(located.replace("+", "%2B")).removeprefix("/").partition("/")
+        bucket, _, key = decode(located.replace("+", "%20")).removeprefix("/").partition("/")
         checked = checked_key(key)
     except S3Error:
         checked = None

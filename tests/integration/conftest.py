@@ -7,18 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.backends import Backend
+from tests.conftest import empty_database
 from tests.gateways import World, open_world
 
 
 @pytest.fixture(scope="module")
-def every_world(store: Backend, module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def every_world(store: Backend, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A world over each of the real stores in turn."""
-    with open_world(store, module_database, tmp_path_factory.mktemp("world")) as world:
+    directory = tmp_path_factory.mktemp("world")
+    with empty_database(postgres_dsn) as dsn, open_world(store, dsn, directory) as world:
         yield world
 
 
 @pytest.fixture(scope="module")
-def world(seaweedfs: Backend, module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(seaweedfs: Backend, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A world over the store that comes with the project's packages."""
-    with open_world(seaweedfs, module_database, tmp_path_factory.mktemp("world")) as world:
+    directory = tmp_path_factory.mktemp("world")
+    with empty_database(postgres_dsn) as dsn, open_world(seaweedfs, dsn, directory) as world:
         yield world

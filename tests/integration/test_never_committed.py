@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from tests.wire import MODES, Chunked, Client, Key, Reply, Request
 OLD = b"the object that was there before"
 SIZES = {"small": 70_000, "large": 3 << 19}
 """Bytes. The small one is read whole before anything goes to the store, the large one passes piece by piece."""
-CHUNK = {"small": 16 * 1024, "large": 64 * 1024}
+CHUNK = {"small": 17_500, "large": 64 * 1024}
 DATA = {name: random.Random(size).randbytes(size) for name, size in SIZES.items()}  # noqa: S311 - test data
 
 
@@ -74,20 +75,14 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def _gateway(every_world: World) -> GatewayProcess:
-    return every_world.start()
+def target(every_world: World) -> Target:
+    gateway = every_world.start()
 
-
-_targets: dict[int, Target] = {}
-
-
-@pytest.fixture
-async def target(every_world: World, _gateway: GatewayProcess) -> Target:
-    if id(every_world) not in _targets:
-        found = Target(every_world, _gateway, await every_world.new_key(_gateway))
+    async def prepare() -> Key:
         await every_world.put("k", OLD)
-        _targets[id(every_world)] = found
-    return _targets[id(every_world)]
+        return await every_world.new_key(gateway)
+
+    return Target(every_world, gateway, asyncio.run(prepare()))
 
 
 CASES = [

@@ -56,11 +56,15 @@ class Stub(asyncio.BufferedProtocol):
             self._transport.write(_STORED)
 
     def _serve(self, head: bytes) -> None:
+        if self._transport is None:
+            return
         size = _SIZE(head)
-        data = bytes(int(size[1]) if size is not None else 0)
-        if self._transport is not None:
-            start = b"HTTP/1.1 200 OK\r\ncontent-type: binary/octet-stream\r\ncontent-length: %d\r\n\r\n" % len(data)
-            self._transport.write(start + data)
+        if size is None:
+            self._transport.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            return
+        data = bytes(int(size[1]))
+        start = b"HTTP/1.1 200 OK\r\ncontent-type: binary/octet-stream\r\ncontent-length: %d\r\n\r\n" % len(data)
+        self._transport.write(start + data)
 
 
 async def _serve_forever(port: int) -> None:

@@ -50,6 +50,11 @@ LENIENCIES: tuple[Leniency, ...] = (
         "the literal key, in the caller's own bucket, which the store knows as t1--alpha",
     ),
     (
+        "CPY-147",
+        r"^source a\+b copied b'blank', expected b'plus'$",
+        "a bare plus in x-amz-copy-source is a blank: AWS reads it so, and s5cmd writes it so",
+    ),
+    (
         "CPY-152.alpha-abort",
         "^lax: abort of an absent upload answered 204$",
         "the store answers 204 for an upload that it does not have; nothing is aborted",

@@ -16,7 +16,9 @@ from tests.clients.library_clients import (
     AwsSdkGo,
     AwsSdkGoVirtualHost,
     AwsSdkJava,
+    AwsSdkJavaAsync,
     AwsSdkJs,
+    AwsSdkJsStream,
     AwsSdkJsVirtualHost,
     MinioGo,
 )
@@ -39,6 +41,7 @@ def _library_lane(name: str, interpreter: str | None, built: Path) -> pytest.Mar
 _BOTO3 = lane("boto3", True, "")
 _GO = _library_lane("aws-sdk-go-v2", None, GO_PROGRAM)
 _JS = _library_lane("aws-sdk-js", "node", JS_PROGRAM)
+_JAVA = _library_lane("aws-sdk-java", "java", JAVA_CLASSES)
 LANES: dict[type[Client], pytest.MarkDecorator] = {
     Boto3: _BOTO3,
     Boto3WhenRequired: _BOTO3,
@@ -54,8 +57,20 @@ LANES: dict[type[Client], pytest.MarkDecorator] = {
     MinioGo: _library_lane("minio-go", None, GO_PROGRAM),
     AwsSdkJs: _JS,
     AwsSdkJsVirtualHost: _JS,
-    AwsSdkJava: _library_lane("aws-sdk-java", "java", JAVA_CLASSES),
+    AwsSdkJsStream: _JS,
+    AwsSdkJava: _JAVA,
+    AwsSdkJavaAsync: _JAVA,
 }
+
+VARIANTS = (
+    Boto3WhenRequired,
+    Boto3VirtualHost,
+    AwsSdkGoVirtualHost,
+    AwsSdkJsVirtualHost,
+    AwsSdkJsStream,
+    AwsSdkJavaAsync,
+)
+"""The same libraries set up in another way; for what does not depend on it once is enough."""
 
 
 def clients(*abilities: str, without: tuple[type[Client], ...] = ()) -> list[ParameterSet]:

@@ -33,9 +33,11 @@ class Client(ABC):
 
     def prepare(self) -> None:
         """Write configuration, start what is needed."""
+        return
 
     def close(self) -> None:
         """Stop what `prepare` started."""
+        return
 
     @classmethod
     @abstractmethod
@@ -92,9 +94,7 @@ def offers(client: type[Client], ability: str) -> bool:
     return getattr(client, ability) is not getattr(Client, ability)
 
 
-def run(
-    argv: Sequence[str | Path], env: Mapping[str, str], *, stdin: Path | None = None, timeout: float = 120
-) -> str:
+def run(argv: Sequence[str | Path], env: Mapping[str, str], *, stdin: Path | None = None, timeout: float = 120) -> str:
     """Run a client program to its end and return its standard output. Raises Refused if it fails."""
     return run_bytes(argv, env, stdin=stdin, timeout=timeout).decode("utf-8", "surrogateescape")
 
@@ -103,7 +103,7 @@ def run_bytes(
     argv: Sequence[str | Path], env: Mapping[str, str], *, stdin: Path | None = None, timeout: float = 120
 ) -> bytes:
     """As `run`, for a client that prints an object."""
-    with open(stdin or os.devnull, "rb") as source:
+    with (stdin or Path(os.devnull)).open("rb") as source:
         done = subprocess.run(argv, env=env, stdin=source, capture_output=True, timeout=timeout)
     if done.returncode != 0:
         output = (done.stderr + done.stdout[-3000:]).decode("utf-8", "replace")
@@ -140,6 +140,8 @@ class SpeakerClient(Client):
 
     suffix: ClassVar[str | None] = None
     """Of virtual hosts; None is path style."""
+    simple_put: ClassVar[str] = "put"
+    """The program's operation for one PutObject."""
 
     def environment(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "HOME": str(self.directory)}
@@ -190,7 +192,7 @@ class SpeakerClient(Client):
         return answer.get("value")
 
     def put(self, key: str, source: Path) -> None:
-        op = "upload" if source.stat().st_size >= MULTIPART_FROM else "put"
+        op = "upload" if source.stat().st_size >= MULTIPART_FROM else self.simple_put
         self.ask(op, bucket=self.door.bucket, key=key, file=str(source))
 
     def get(self, key: str, target: Path) -> None:

@@ -15,9 +15,15 @@ from tests.backends import Backend
 from tests.clients.catalogue import clients
 from tests.clients.client import Client
 from tests.clients.gateways import SUFFIX, Authority, Door, Gateways, Key, Transport, make_authority, running_gateways
+from tests.clients.modes import Table, render
+from tests.clients.programs import BUILT
 from tests.conftest import empty_database
 
 Opener = Callable[..., Client]
+FileOf = Callable[[int], Path]
+
+OBSERVED: Table = {}
+"""What the clients of this run were seen to send."""
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +98,7 @@ def folder(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def file_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+def file_of(tmp_path_factory: pytest.TempPathFactory) -> FileOf:
     """`file_of(size)` is a file of so many bytes that look random and are the same in every run."""
     directory = tmp_path_factory.mktemp("files")
 
@@ -103,3 +109,14 @@ def file_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
         return path
 
     return make
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the clients sent, and leave it where docs/clients.md can be made from it."""
+    if not OBSERVED:
+        return
+    table = render(OBSERVED)
+    BUILT.mkdir(parents=True, exist_ok=True)
+    (BUILT / "modes.md").write_text(table, encoding="utf-8")
+    terminalreporter.section("what the clients sent (docs/clients.md)")
+    terminalreporter.write(table)

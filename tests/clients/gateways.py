@@ -46,7 +46,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """`owner` reads and writes every bucket, `reader` only reads `photos`; `forged` is the owner's id, another secret."""
+    """`owner` reads and writes every bucket, `reader` only reads `photos`; `forged` has the owner's id, no secret."""
 
     owner: Key
     reader: Key
@@ -249,9 +249,7 @@ def make_authority(directory: Path) -> Authority:
     server = (
         _certificate(server_name, name, server_key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .add_extension(_key_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(

@@ -65,6 +65,13 @@ class AwsSdkJsVirtualHost(AwsSdkJs):
     suffix = SUFFIX
 
 
+class AwsSdkJsStream(AwsSdkJs):
+    """Uploads from a stream whose length the caller states: what a server does that passes an upload on."""
+
+    name = "aws-sdk-js v3 stream"
+    simple_put = "put_file"
+
+
 class AwsSdkJava(SpeakerClient):
     """The synchronous client; large uploads by the asynchronous one, which does them in parts."""
 
@@ -72,7 +79,9 @@ class AwsSdkJava(SpeakerClient):
 
     @classmethod
     def version(cls) -> str:
-        found = re.search(r"<artifactId>s3</artifactId>\s*<version>(.+?)</version>", (HERE / "java/pom.xml").read_text())
+        found = re.search(
+            r"<artifactId>s3</artifactId>\s*<version>(.+?)</version>", (HERE / "java/pom.xml").read_text()
+        )
         assert found is not None
         return found.group(1)
 
@@ -89,6 +98,13 @@ class AwsSdkJava(SpeakerClient):
             f"{JAVA_CLASSES}:{JAVA_CLASSES.parent}/lib/*",
             "Client",
         ]
+
+
+class AwsSdkJavaAsync(AwsSdkJava):
+    """The asynchronous client for everything."""
+
+    name = "aws-sdk-java v2 async"
+    simple_put = "put_async"
 
 
 def _go_module(module: str) -> str:

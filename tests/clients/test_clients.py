@@ -7,23 +7,17 @@ stored chunk framing and took it off again would pass the first comparison only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.clients.catalogue import clients
+from tests.clients.catalogue import VARIANTS, clients
 from tests.clients.client import Client, Refused, run
-from tests.clients.conftest import Opener
+from tests.clients.conftest import FileOf, Opener
 from tests.clients.gateways import Door, Transport
 from tests.clients.programs import find_program
-from tests.clients.library_clients import AwsSdkGoVirtualHost, AwsSdkJsVirtualHost
-from tests.clients.python_clients import Boto3, Boto3VirtualHost, Boto3WhenRequired
 
-FileOf = Callable[[int], Path]
 MIB = 1 << 20
-VARIANTS = (Boto3WhenRequired, Boto3VirtualHost, AwsSdkGoVirtualHost, AwsSdkJsVirtualHost)
-"""The same libraries set up in another way; for what does not depend on it once is enough."""
 BOTH = pytest.mark.parametrize("transport", ["http", "https"])
 
 ODD_NAMES = [
@@ -69,6 +63,8 @@ def test_an_object_of_any_size_comes_back_as_it_was(
 def test_a_large_object_goes_up_in_parts_and_comes_back_as_it_was(
     client: Client, door: Door, file_of: FileOf, folder: str, tmp_path: Path
 ) -> None:
+    if client.name == "minio-go":
+        _skip_on_seaweedfs(door)
     key = f"{folder}large"
     before = len(door.requests)
     client.put(key, file_of(64 * MIB))
@@ -81,8 +77,8 @@ def test_a_large_object_goes_up_in_parts_and_comes_back_as_it_was(
 @BOTH
 @pytest.mark.parametrize("client", clients("put_stream"), indirect=True)
 def test_a_stream_of_unknown_length_is_stored_whole(client: Client, door: Door, file_of: FileOf, folder: str) -> None:
-    if client.name == "mc" and door.store.name == "seaweedfs":
-        pytest.skip("SeaweedFS takes the checksum of checksums that mc sends for the object's own, also without us")
+    if client.name in {"mc", "minio-go"}:
+        _skip_on_seaweedfs(door)
     key = f"{folder}stream"
     client.put_stream(key, file_of(5 * MIB + 1))
     assert stored_digest(door, key) == digest_of(file_of(5 * MIB + 1))
@@ -195,7 +191,7 @@ def test_a_wrong_secret_is_told_to_the_user(
 
 
 @pytest.mark.parametrize("client", clients(without=VARIANTS), indirect=True)
-@pytest.mark.parametrize("name", ["a//b", "a/../b", "./a", "a/./b/..", "/a"])
+@pytest.mark.parametrize("name", ["a//b", "a/../b", "./a", "a/./b", "/a"])
 def test_names_that_some_stores_fold_are_kept_or_refused_never_folded(
     client: Client, door: Door, name: str, file_of: FileOf, folder: str
 ) -> None:
@@ -217,3 +213,9 @@ def _curl(door: Door, *arguments: str) -> None:
     options = ("--silent", "--show-error", "--fail-with-body", "--cacert", door.authority.bundle)
     # Virtual hosts are known to no resolver.
     run([program, *options, "--connect-to", f"::127.0.0.1:{door.port}", *arguments], {})
+
+
+def _skip_on_seaweedfs(door: Door) -> None:
+    """minio-go completes an upload with a checksum of checksums, but does not say so; SeaweedFS then refuses it."""
+    if door.store.name == "seaweedfs":
+        pytest.skip("SeaweedFS takes minio-go's checksum of checksums for the object's own, also without us")

@@ -115,7 +115,8 @@ func (library awsLibrary) Do(ask Ask) (any, error) {
 	case "copy":
 		segments := strings.Split(ask.SourceKey, "/")
 		for i, segment := range segments {
-			segments[i] = url.PathEscape(segment)
+			// PathEscape leaves the plus as it is, and S3 would read it as a blank.
+			segments[i] = strings.ReplaceAll(url.PathEscape(segment), "+", "%2B")
 		}
 		source := aws.String(ask.SourceBucket + "/" + strings.Join(segments, "/"))
 		_, err := client.CopyObject(ctx, &s3.CopyObjectInput{Bucket: bucket, Key: key, CopySource: source})

@@ -33,9 +33,16 @@ class Caller:
 
 
 def authenticate(
-    claim: Claim, head: RequestHead, key: AccessKey | None, now: datetime, trace: Trace, *, explain: bool
+    claim: Claim,
+    head: RequestHead,
+    key: AccessKey | None,
+    now: datetime,
+    trace: Trace,
+    *,
+    explain: bool,
+    public_url: str,
 ) -> Caller:
-    """Is it really them? Notes in `trace` why a signature may not match.
+    """Is it really them? Notes in `trace` why a signature may not match; `public_url` is what clients call us.
 
     Raises:
         S3Error: SignatureDoesNotMatch; InvalidAccessKeyId for a key that does not exist, is revoked or expired.
@@ -43,7 +50,7 @@ def authenticate(
     """
     secret = _STAND_IN if key is None else key.secret.reveal()
     verified = verify(claim, secret)
-    cause = None if verified else likely_cause(claim, head, secret)
+    cause = None if verified else likely_cause(claim, head, secret, public_url)
     if key is None:
         raise S3Error("InvalidAccessKeyId", reason="unknown_key", AWSAccessKeyId=claim.access_key_id)
     if verified is None:

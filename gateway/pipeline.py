@@ -82,7 +82,15 @@ async def serve(head: RequestHead, body: Body, doors: Doors, trace: Trace) -> Re
         # Do we know them? The only question asked of the key store before the signature is checked.
         found = await doors.keys.find_key(claim.access_key_id)
         # Is it really them?
-        caller = authenticate(claim, head, found, now, trace, explain=settings.explain_signature_errors)
+        caller = authenticate(
+            claim,
+            head,
+            found,
+            now,
+            trace,
+            explain=settings.explain_signature_errors,
+            public_url=settings.endpoint_url,
+        )
         key, verified = caller.key, caller.verified
         trace.tenant = key.tenant
         # What do they ask?

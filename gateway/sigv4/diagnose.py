@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from gateway.messages import RequestHead
 from gateway.sigv4.claim import Claim, string_to_sign
@@ -35,19 +36,22 @@ CAUSES = (
 )
 
 
-def likely_cause(claim: Claim, head: RequestHead, secret: str) -> str:
-    """The first known mistake that makes `claim.signature` right for `secret`, or `UNKNOWN`."""
+def likely_cause(claim: Claim, head: RequestHead, secret: str, public_url: str) -> str:
+    """The first known mistake that makes `claim.signature` right for `secret`, or `UNKNOWN`.
+
+    `public_url` is what clients are told to call us; a proxy that loses their Host is found by it.
+    """
     if not claim.canonical_request:
         return UNKNOWN  # a form's policy is signed as it is; there is nothing to get wrong but the secret
     key = cached_signing_key(secret, claim.scope)
-    for cause, canonical in _variants(claim, head):
+    for cause, canonical in _variants(claim, head, public_url):
         text = string_to_sign(claim.timestamp, claim.scope, canonical)
         if same_signature(claim.signature, hex_signature(key, text)):
             return cause
     return UNKNOWN
 
 
-def _variants(claim: Claim, head: RequestHead) -> Iterator[tuple[str, str]]:
+def _variants(claim: Claim, head: RequestHead, public_url: str) -> Iterator[tuple[str, str]]:
     """(cause, canonical request as the client may have made it)."""
     lines = claim.canonical_request.split("\n")
     method, path, query = lines[:3]
@@ -59,7 +63,7 @@ def _variants(claim: Claim, head: RequestHead) -> Iterator[tuple[str, str]]:
         return "\n".join(copy)
 
     host = head.headers.get("host") or ""
-    for other in _other_hosts(head, host):
+    for other in _other_hosts(head, host, public_url):
         cause = "host_port_differs" if other.partition(":")[0] == host.partition(":")[0] else "host_changed_by_proxy"
         yield cause, "\n".join([f"host:{other}" if line.startswith("host:") else line for line in lines])
     yield "path_not_encoded", changed(path=head.path)
@@ -85,12 +89,13 @@ def _variants(claim: Claim, head: RequestHead) -> Iterator[tuple[str, str]]:
             )
 
 
-def _other_hosts(head: RequestHead, host: str) -> Iterator[str]:
+def _other_hosts(head: RequestHead, host: str, public_url: str) -> Iterator[str]:
     name, _, port = host.partition(":")
     if port:
         yield name
     for standard in ("80", "443", "9000", "8080"):
         yield f"{name}:{standard}"
+    yield urlsplit(public_url).netloc
     for field in ("x-forwarded-host", "x-original-host"):
         if forwarded := head.headers.get(field):
             yield forwarded

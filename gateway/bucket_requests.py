@@ -12,7 +12,7 @@ from gateway.messages import Reply
 from gateway.naming import backend_bucket_name
 from gateway.s3.operation import S3Request
 from gateway.s3.reply import backend_error
-from gateway.s3.rewrite import OutboundRequest
+from gateway.s3.rewrite import OutboundRequest, forwarded_headers
 from gateway.s3.xml import render_list_buckets, render_location
 from gateway.transfer import ERROR_LIMIT, upstream_failure
 from gateway.upstream import UpstreamError
@@ -66,6 +66,7 @@ async def create_bucket(
     Raises:
         S3Error: BucketAlreadyOwnedByYou, BucketAlreadyExists, InvalidLocationConstraint, or the backend's refusal.
     """
+    forwarded_headers(request)  # none is; an ACL or a lock that the bucket would not get is refused (HDR-094)
     name = request.address.bucket or ""
     if location not in (None, "", region, "us-east-1"):
         raise S3Error("InvalidLocationConstraint", reason="malformed_body", LocationConstraint=location or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,6 +185,21 @@ def test_every_fact_number_in_the_code_is_explained() -> None:
     assert {"C17", "K15", "SIG-003"} <= cited.keys()  # the search finds something
     missing = {number: place for number, place in cited.items() if number not in explained}
     assert not missing, "docs/wire-facts.md does not explain these"
+
+
+def test_the_architecture_shows_the_directions_that_the_lint_enforces() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = [one for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers"]
+    layers = "\n".join(f"    {layer.replace('gateway.', '')}" for layer in contract["layers"])
+    assert f"\n\n{layers}\n\n" in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+def test_the_architecture_names_every_file_at_the_top_of_the_gateway() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for path in (ROOT / "gateway").iterdir():
+        if path.name.startswith(("_", "config")) or path.name == "py.typed":
+            continue
+        assert re.search(rf"\b{path.name}\b" if path.is_file() else rf"\b{path.name}/", text), path.name
 
 
 @pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *DOCS.glob("*.md")], ids=lambda path: path.name)

@@ -91,7 +91,7 @@ class CheckedBody:
             while at < len(data):
                 await asyncio.sleep(0)  # so many small chunks take a while; others have their turn between them
                 more, at = self._decoder.feed_some(data, at)
-                views += more
+                views.append(memoryview(b"".join(more)))  # a view of one byte takes 180
             # Within a large chunk there is one, which is not copied; many small ones cost more to send than to join.
             piece = views[0] if len(views) == 1 else b"".join(views)
         self._received += len(piece)

@@ -24,7 +24,7 @@ def buffered(gateway: Gateway) -> int:
             total += front.transport.get_write_buffer_size()
         request = front._current_request  # noqa: SLF001  there is no other way to see what is held
         if request is not None:
-            total += request.content._size  # noqa: SLF001
+            total += getattr(request.content, "_size", 0)
     for back in gateway.upstream._all:  # noqa: SLF001
         if back._transport is not None:  # noqa: SLF001
             total += back._transport.get_write_buffer_size()  # noqa: SLF001

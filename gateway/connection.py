@@ -47,6 +47,7 @@ class Connection(RequestHandler):
         "_lingering",
         "_owner",
         "_write_deadline",
+        "closed",
         "half_closed",
         "trace",
     )
@@ -59,6 +60,7 @@ class Connection(RequestHandler):
         self._write_deadline: float | None = None
         self._lingering: asyncio.Future[None] | None = None
         self.half_closed = False
+        self.closed: asyncio.Future[None] = self._loop.create_future()
         self._head_bytes = 0  # of a head that is not complete
         self.trace: Trace | None = None
 
@@ -69,6 +71,7 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._owner.connections.discard(self)
+        self.closed.set_result(None)
         self._stop_lingering()
         super().connection_lost(exc)
 
@@ -76,7 +79,7 @@ class Connection(RequestHandler):
         """The client will send no more. It may still wait for its answer, so the connection is not closed yet."""
         self.half_closed = True
         self._stop_lingering()
-        if self._waiter is not None and not self._messages:
+        if self._is_idle:
             return False
         for _, payload in self._messages:
             end_early(payload)
@@ -85,10 +88,20 @@ class Connection(RequestHandler):
             end_early(self._current_request.content)
         return True
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether aiohttp waits for a request, and none has come."""
+        return self._waiter is not None and not self._messages
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is being served; while the listener drains that one is the connection's last."""
+        if self._is_idle:
+            self.force_close()
+
     def data_received(self, data: bytes) -> None:
         if self._lingering is not None:
             return
-        idle = self._waiter is not None and not self._messages
+        idle = self._is_idle
         if idle:
             # A head by itself first: if what follows it is no HTTP, the parser would drop the head with it, and its
             # sender would not learn what is wrong with it (STR-063).

@@ -105,7 +105,10 @@ def file_of(tmp_path_factory: pytest.TempPathFactory) -> FileOf:
     def make(size: int) -> Path:
         path = directory / f"{size}.bin"
         if not path.exists():
-            path.write_bytes(random.Random(size).randbytes(size))  # noqa: S311 - test data
+            numbers = random.Random(size)  # noqa: S311 - test data
+            with path.open("wb") as file:
+                for start in range(0, size, 1 << 24):
+                    file.write(numbers.randbytes(min(1 << 24, size - start)))
         return path
 
     return make

@@ -7,6 +7,7 @@ moves it, so that a signature's age is what the test says.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -140,6 +141,14 @@ class Traces:
 
     def request_started(self) -> None:
         self.started += 1
+        self._changed.set()
+
+    async def until_started(self, count: int) -> None:
+        """Wait until the heads of `count` requests have been read."""
+        async with asyncio.timeout(wire.PATIENCE):
+            while self.started < count:
+                self._changed.clear()
+                await self._changed.wait()
 
     def request_finished(self, trace: Trace) -> None:
         self.finished.append(trace)
@@ -223,8 +232,9 @@ async def open_gateway(
     keepalive_timeout: float = 75.0,
     body_idle_timeout: float = 30.0,
     head_timeout: float = 15.0,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Gateway]:
-    """Start a fake backend and a gateway in front of it; stop both at the end."""
+    """Start a fake backend and a gateway in front of it; stop both at the end. `tls` is for the gateway's clients."""
     backend = FakeBackend()
     for name in ("t1--alpha", "t1--alpha2"):
         backend.put(name, "control", b"control")
@@ -253,7 +263,7 @@ async def open_gateway(
         head_timeout=head_timeout,
     )
     keys.watch(lambda key_id: listener.cut(key_id) and None)
-    server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0, ssl=tls)
     gateway = Gateway(server.sockets[0].getsockname()[1], backend, keys, traces, listener, upstream, door)
     try:
         yield gateway

@@ -144,6 +144,7 @@ async def _start(config: Config, dsn: str, sink: LineSink, stack: AsyncExitStack
     async def drain() -> None:
         nonlocal draining
         draining = True
+        listener.draining = True  # from now on kept connections are told that this answer is their last
         await asyncio.sleep(config.shutdown.delay)
         server.close()
         await listener.shutdown(config.shutdown.grace)

@@ -47,9 +47,11 @@ async def test_sigterm_lets_transfers_finish_and_takes_no_new_ones(world: World)
         await Client.open(gateway.s3, receive_buffer=64 * 1024) as download,
         await Client.open(gateway.s3) as upload,
         await Client.open(gateway.s3) as idle,
+        await Client.open(gateway.s3) as kept,
     ):
-        await idle.send(gateway.signed(key, "GET", f"/{BUCKET}?list-type=2").wire())
-        assert (await idle.reply()).status == 200
+        for client in (idle, kept):
+            await client.send(gateway.signed(key, "GET", f"/{BUCKET}?list-type=2").wire())
+            assert (await client.reply()).status == 200
         await download.send(gateway.signed(key, "GET", f"/{BUCKET}/download").wire())
         request = put(gateway, key, "upload", BODY)
         await upload.send(request.head() + BODY[: 1 << 20])
@@ -60,6 +62,9 @@ async def test_sigterm_lets_transfers_finish_and_takes_no_new_ones(world: World)
         await until_true(lambda: gateway.readiness() == ["draining"], "/readyz to say so", seconds=1)
         served = await gateway.send(gateway.signed(key, "GET", f"/{BUCKET}?list-type=2"))
         assert served.status == 200, "the delay is there for balancers that have not noticed yet"
+        await kept.send(gateway.signed(key, "GET", f"/{BUCKET}?list-type=2").wire())
+        last = await kept.reply()
+        assert (last.status, last.get("connection")) == (200, "close"), str(last)
         await until_true(lambda: not accepts(gateway.s3), "the listener to close", seconds=5)
         assert time.monotonic() - told >= 1
         assert gateway.readiness() == ["draining"]

@@ -99,9 +99,8 @@ class MinioClient(CommandClient):
     @classmethod
     def version(cls) -> str:
         # Built by `go install` it calls itself DEVELOPMENT; the module knows.
-        built = run(
-            ["go", "version", "-m", _program(cls)], {"PATH": "/usr/local/go/bin:/usr/bin", "HOME": "/nonexistent"}
-        )
+        go = find_program("go")
+        built = "" if go is None else run([go, "version", "-m", _program(cls)], {"HOME": "/nonexistent"})
         found = re.search(r"^\s*mod\s+\S+\s+(\S+)", built, re.MULTILINE)
         return found.group(1) if found else "unknown"
 

@@ -31,6 +31,15 @@ class Target:
     key: Key
     upload_ids: dict[str, str] = field(default_factory=dict)
     controls: set[tuple[str, str, str]] = field(default_factory=set)
+    touched: bool = True
+    """Whether an upload began whose end was not seen to be right: what it left must not fail the tests behind it."""
+
+    async def prepare(self) -> None:
+        """Make the key hold OLD, and the upload in parts none."""
+        if self.touched:
+            await self.world.put("k", OLD)
+            self.upload_ids.pop("k", None)
+        self.touched = True
 
     async def upload_id(self, key: str) -> str:
         if key not in self.upload_ids:
@@ -72,17 +81,13 @@ class Target:
     async def nothing_was_committed(self) -> None:
         assert await self.world.stored("k") == OLD
         assert await self.world.parts("k", await self.upload_id("k")) == []
+        self.touched = False
 
 
 @pytest.fixture(scope="module")
 def target(every_world: World) -> Target:
     gateway = every_world.start()
-
-    async def prepare() -> Key:
-        await every_world.put("k", OLD)
-        return await every_world.new_key(gateway)
-
-    return Target(every_world, gateway, asyncio.run(prepare()))
+    return Target(every_world, gateway, asyncio.run(every_world.new_key(gateway)))
 
 
 CASES = [
@@ -105,6 +110,7 @@ async def send_and_end(port: int, data: bytes) -> Reply:
 async def test_a_bad_body_leaves_the_store_as_it_was(target: Target, operation: str, size: str, fault: Fault) -> None:
     """And the client gets AWS's code for it."""
     await target.control(operation, fault.mode, size)
+    await target.prepare()
     data = fault.spoil(await target.upload(operation, fault.mode, size, "k"))
     reply = await send_and_end(target.gateway.s3, data)
     assert (reply.status, reply.code) == fault.refusal, str(reply)
@@ -120,6 +126,7 @@ async def test_a_client_that_vanishes_leaves_the_store_as_it_was(
 ) -> None:
     """By a reset, in the middle of an upload or before its last byte (R12)."""
     await target.control(operation, mode, size)
+    await target.prepare()
     request = (await target.upload(operation, mode, size, "k")).plain()
     client = await Client.open(target.gateway.s3)
     await client.send(request.head() + request.body[: int(part * (len(request.body) - 1))])
@@ -129,6 +136,8 @@ async def test_a_client_that_vanishes_leaves_the_store_as_it_was(
 
 async def test_nothing_is_committed_later_either(target: Target) -> None:
     """After all bad uploads of this module: no store was only late in keeping one; and the gateway still works."""
+    if target.touched:
+        pytest.skip("no bad upload was tried before, or the last one failed")
     await target.nothing_was_committed()
     assert target.gateway.metric("bucketwarden_requests_in_flight") == 0
     reply = await target.gateway.send(target.gateway.signed(target.key, "GET", f"/{BUCKET}/k"))

@@ -23,8 +23,6 @@ from gateway.sigv4.verify import Verified
 SMALL = 128 * 1024  # bytes; up to this a body is read and checked before anything is sent upstream
 MAX_OBJECT = 5 << 40  # bytes: 5 TiB
 MAX_PART = 5 << 30
-# AWS wants 8 KiB of every chunk but the last (K7). MinIO and Ceph take any, and so must we of their clients.
-MINIMUM_CHUNK = 1
 
 _LENGTH = re.compile(r"[0-9]{1,19}").fullmatch
 
@@ -56,7 +54,6 @@ class CheckedBody:
                 decoded_length=self.length,
                 trailers=self._trailer_names,
                 signer=signer,
-                minimum_chunk=MINIMUM_CHUNK,
             )
 
     @property

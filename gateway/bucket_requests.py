@@ -103,6 +103,7 @@ async def delete_bucket(
     request: S3Request, bucket: Bucket, buckets: BucketKeeper, backend: Backend, trace: Trace
 ) -> Reply:
     """DeleteBucket: at the backend first; then the key store forgets the name and every grant on it."""
+    forwarded_headers(request)  # none is; a condition that we could not hold, such as the bucket's owner, is refused
     try:
         answer = await backend.send(OutboundRequest("DELETE", f"/{bucket.backend_name}", [], []))
         trace.upstream_status = answer.status

@@ -199,6 +199,9 @@ def _framing(mode: str) -> Iterator[Fault]:
     yield Fault("chunk-size-too-small", mode, _changed(size_too_small), off_by_one)
     yield Fault("chunk-size-no-number", mode, _changed(no_size), INCOMPLETE)
     yield Fault("chunk-of-5-terabytes", mode, _changed(five_terabytes), INCOMPLETE)
+    yield Fault(
+        "chunks-too-small", mode, lambda upload: upload.plain(chunk=8191).wire(), (400, "InvalidChunkSizeError")
+    )
     for name, difference in (("small", -1), ("large", 1)):
         yield Fault(f"decoded-length-too-{name}", mode, _decoded_length(difference), INCOMPLETE)
 

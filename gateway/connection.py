@@ -86,7 +86,7 @@ class Connection(RequestHandler):
         # A request that was taken from the queue and whose task has not begun is in neither; see `S3Listener._handle`.
         if self._current_request is not None:
             end_early(self._current_request.content)
-        return True
+        return self.ssl_context is None  # TLS has no half-close to honour
 
     @property
     def _is_idle(self) -> bool:

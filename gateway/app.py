@@ -21,7 +21,7 @@ from aiohttp import web
 from gateway.accesslog import AccessLog
 from gateway.backend_admin import BotoBuckets
 from gateway.config import Config, Listen
-from gateway.connect import open_backend, probe
+from gateway.connect import open_backend, probe, probe_until_known
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.events import Observer, Trace
 from gateway.health import health_routes
@@ -105,7 +105,9 @@ async def _start(config: Config, dsn: str, sink: LineSink, stack: AsyncExitStack
     connection = await open_backend(config.backend, _utc_now)
     stack.push_async_callback(connection.close)
     connection.credential.start()
-    await probe(connection.backend, config.backend.upload_mode)
+    if await probe(connection.backend, config.backend.upload_mode) is not None:
+        probing = asyncio.create_task(probe_until_known(connection.backend, config.backend.upload_mode))
+        stack.callback(probing.cancel)
 
     draining = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from gateway.credentials import BackendCredential
 from gateway.s3.address import Fold
 from gateway.s3.rewrite import OutboundRequest
 from gateway.upstream import Upstream, UpstreamError, UpstreamLimits, UpstreamReply
+
+PROBE_SECONDS = 5.0
+LONGEST_PAUSE = 60.0
 
 log = structlog.get_logger()
 
@@ -72,6 +76,16 @@ async def open_backend(config: BackendSection, now: Callable[[], datetime]) -> B
     credential = await BackendCredential.find(config)
     backend = Backend(upstream, parts.netloc, TRAITS["unknown"], credential.current, now)
     return BackendConnection(backend, upstream, credential)
+
+
+async def probe_until_known(backend: Backend, upload_mode: str) -> None:
+    """Probe again while the store is not recognised; as long it is treated as one that can the least."""
+    pause = PROBE_SECONDS
+    while backend.traits.name == "unknown":
+        await asyncio.sleep(pause)
+        if await probe(backend, upload_mode) is None:
+            return  # it answers, and is none of those that we know
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 async def probe(backend: Backend, upload_mode: str) -> str | None:

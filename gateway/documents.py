@@ -102,7 +102,6 @@ def _divide(
             refused.append((name, version, "AccessDenied"))
             continue
         try:
-            checked_key(name)
             refuse_folded(name, folds)
         except S3Error as error:
             refused.append((name, version, error.code))

@@ -32,7 +32,6 @@ class Trace:
     likely_cause: str | None = None
     upstream_status: int | None = None
     upstream_error: str | None = None
-    upstream_seconds: float | None = None
     bytes_in: int = 0
     bytes_out: int = 0
     first_byte: float | None = None

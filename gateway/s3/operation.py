@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from gateway.errors import S3Error
@@ -141,7 +141,6 @@ class S3Request:
     headers: Headers
     method: str
     copy_source: CopySource | None = None
-    extra_actions: tuple[str, ...] = field(default=())
 
     @property
     def version_id(self) -> str | None:

@@ -27,7 +27,6 @@ TRAILER_SIGNATURE = "x-amz-trailer-signature"
 
 # The longest header that the grammar allows: 16 digits, the extension's name, 64 digits (K8).
 _HEADER_LIMIT = 16 + len(";chunk-signature=") + 64
-_LINES_AT_ONCE = 256  # of framing; about half a millisecond
 _TRAILER_LIMIT = 1024  # bytes, all trailer lines together (K8); a SHA-512 with its signature needs 212
 
 _UNSIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})").fullmatch
@@ -125,27 +124,12 @@ class ChunkedDecoder:
                 framing, a missing trailer or another length than announced;
                 InvalidChunkSizeError; MalformedTrailerError.
         """
-        pieces, at = self.feed_some(data, 0)
-        while at < len(data):
-            more, at = self.feed_some(data, at)
-            pieces += more
-        return pieces
-
-    def feed_some(self, data: bytes, at: int) -> tuple[list[memoryview], int]:
-        """The same from `data[at:]`, but at most so much of it as takes a moment.
-
-        Bytes that come off a connection in one read can hold 40 000 chunks, a tenth of a second's work.
-
-        Returns:
-            The object's bytes, and where in `data` to go on; its length when it is used up.
-        """
         pieces = []
         view = memoryview(data)
-        end, lines = len(data), 0
-        while at < end and lines < _LINES_AT_ONCE:
+        at, end = 0, len(data)
+        while at < end:
             if not self._left:
                 at = self._read_line(data, at)
-                lines += 1
                 continue
             piece = view[at : at + self._left]
             at += len(piece)
@@ -156,7 +140,7 @@ class ChunkedDecoder:
                 self._sha256.update(piece)
                 if not self._left:
                     self._check_chunk(self._signer)
-        return pieces, at
+        return pieces
 
     def finish(self) -> dict[str, str]:
         """Say that the body has ended; returns the declared trailers, lower-case name to value.

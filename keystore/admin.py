@@ -239,7 +239,7 @@ class PostgresAdmin:
             target = bucket_target(row["tenant_id"], row["name"])
             await _audit(connection, actor, "bucket.delete", target, keys=narrowed)
             # Cached keys name buckets: without these a bucket made anew under the name would be theirs again.
-            narrowings = [(Kind.KEY, access_key_id) for access_key_id in narrowed]
+            narrowings = [(Kind.GRANTS, access_key_id) for access_key_id in narrowed]
             return None, await changes.record(connection, [(Kind.BUCKET, target), *narrowings])
 
         _, number = await self._transaction("remove bucket", work)

@@ -87,13 +87,15 @@ class KeyCache:
         return await self._ask(self._lists, tenant_id, lambda proven: self._look_ups.buckets(tenant_id, proven))
 
     def watch(self, callback: Callable[[str], None]) -> None:
-        """Call `callback(access_key_id)` when a key was changed; from the event loop, before the change is
-        acknowledged. The callback returns quickly and awaits nothing."""
+        """Call `callback(access_key_id)` when a key was made, revoked or deleted; from the event loop, before the
+        change is acknowledged. The callback returns quickly and awaits nothing."""
         self._watchers.append(callback)
 
     def apply(self, change: Change) -> None:
         """Forget what this change made untrue, in either direction, and tell the watchers."""
-        if change.kind is Kind.KEY:
+        if change.kind is Kind.GRANTS:
+            self._keys.drop(change.target)
+        elif change.kind is Kind.KEY:
             self._keys.drop(change.target)
             self._tell(change.target)
         else:

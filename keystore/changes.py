@@ -37,9 +37,13 @@ _SINCE = "SELECT number, kind, target FROM changes WHERE number > $1 ORDER BY nu
 
 
 class Kind(StrEnum):
-    """What a change is about: its target is an access key id, or a bucket as `bucket_target` writes it."""
+    """What a change is about: its target is an access key id, or a bucket as `bucket_target` writes it.
+
+    `GRANTS` is a key that goes on with fewer buckets: what it has under way elsewhere is not its end.
+    """
 
     KEY = "key"
+    GRANTS = "grants"
     BUCKET = "bucket"
 
 

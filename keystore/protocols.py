@@ -27,7 +27,7 @@ class KeyReader(Protocol):
         """All buckets of a tenant, sorted by name."""
 
     def watch(self, callback: Callable[[str], None]) -> None:
-        """Call `callback(access_key_id)` when a key was changed (revoked, deleted, narrowed)."""
+        """Call `callback(access_key_id)` when a key was made, revoked or deleted."""
 
 
 class BucketKeeper(Protocol):

@@ -75,7 +75,7 @@ INSERT INTO change_counter (number) VALUES (0);
 
 CREATE TABLE changes (
     number bigint PRIMARY KEY,
-    kind   text NOT NULL CHECK (kind IN ('key', 'bucket')),
+    kind   text NOT NULL CHECK (kind IN ('key', 'grants', 'bucket')),
     target text COLLATE "C" NOT NULL,
     at     timestamptz NOT NULL DEFAULT now()
 );

@@ -87,6 +87,19 @@ async def test_watchers_hear_of_a_change_before_its_author_returns(dsn, opened):
     assert there.stats.connected == 1
 
 
+async def test_a_key_that_loses_a_bucket_is_known_anew_and_not_broken_off(dsn, opened):
+    here, there = await opened(dsn), await opened(dsn)
+    photos, music = await new_bucket(here, "photos"), await new_bucket(here, "music")
+    grants = [Grant(bucket.name, Permission.READ) for bucket in (photos, music)]
+    info, _ = await new_key(here, *grants)
+    assert len((await there.reader.find_key(info.access_key_id)).grants) == 2
+    heard: list[str] = []
+    there.reader.watch(heard.append)
+    await here.admin.remove_bucket(photos.id)
+    assert (await there.reader.find_key(info.access_key_id)).grants == (Grant("music", Permission.READ),)
+    assert heard == []  # what it has under way in the other bucket goes on
+
+
 async def test_buckets_and_their_list_change_everywhere_at_once(dsn, opened):
     here, there = await opened(dsn), await opened(dsn)
     tenant = await here.admin.get_tenant("default")

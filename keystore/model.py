@@ -58,6 +58,14 @@ class KeyStatus(StrEnum):
     REVOKED = "revoked"
 
 
+def _status(revoked_at: datetime | None, expires_at: datetime | None, now: datetime) -> KeyStatus:
+    if revoked_at is not None:
+        return KeyStatus.REVOKED
+    if expires_at is not None and now >= expires_at:
+        return KeyStatus.EXPIRED
+    return KeyStatus.ACTIVE
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """An owner of buckets and keys. Bucket names are unique within a tenant, access key ids everywhere."""
@@ -106,11 +114,7 @@ class AccessKey:
 
     def status(self, now: datetime) -> KeyStatus:
         """The key's state at `now` (timezone-aware). An expiry in the same instant counts as expired."""
-        if self.revoked_at is not None:
-            return KeyStatus.REVOKED
-        if self.expires_at is not None and now >= self.expires_at:
-            return KeyStatus.EXPIRED
-        return KeyStatus.ACTIVE
+        return _status(self.revoked_at, self.expires_at, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +137,7 @@ class KeyInfo:
 
     def status(self, now: datetime) -> KeyStatus:
         """The key's state at `now` (timezone-aware)."""
-        if self.revoked_at is not None:
-            return KeyStatus.REVOKED
-        if self.expires_at is not None and now >= self.expires_at:
-            return KeyStatus.EXPIRED
-        return KeyStatus.ACTIVE
+        return _status(self.revoked_at, self.expires_at, now)
 
 
 @dataclass(frozen=True, slots=True)

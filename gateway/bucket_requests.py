@@ -14,8 +14,7 @@ from gateway.s3.operation import S3Request
 from gateway.s3.reply import backend_error
 from gateway.s3.rewrite import OutboundRequest, forwarded_headers
 from gateway.s3.xml import render_list_buckets, render_location
-from gateway.transfer import ERROR_LIMIT, upstream_failure
-from gateway.upstream import UpstreamError
+from gateway.transfer import ERROR_LIMIT
 from keystore.model import AccessKey, Bucket, Conflict, Invalid, NotFound
 from keystore.protocols import BucketKeeper, KeyReader
 
@@ -77,25 +76,22 @@ async def create_bucket(
     except Invalid as error:
         raise S3Error("InvalidBucketName", reason="malformed_target", detail=str(error), BucketName=name) from None
     path = f"/{backend_name}"
+    probe = await backend.send(OutboundRequest("HEAD", path, [], []))
+    if probe.status != 404:
+        if probe.status not in (200, 403):
+            raise backend_error(probe.status, b"", request)
+        raise S3Error("BucketAlreadyExists", reason="conflict", BucketName=name)
     try:
-        probe = await backend.send(OutboundRequest("HEAD", path, [], []))
-        if probe.status != 404:
-            if probe.status not in (200, 403):
-                raise backend_error(probe.status, b"", request)
-            raise S3Error("BucketAlreadyExists", reason="conflict", BucketName=name)
-        try:
-            bucket = await buckets.add_bucket(key.tenant_id, name, backend_name)
-        except Conflict:
-            raise S3Error("BucketAlreadyExists", reason="conflict", BucketName=name) from None
-        answer = await backend.send(OutboundRequest("PUT", path, [], []))
-        trace.upstream_status = answer.status
-        if not 200 <= answer.status < 300:
-            refusal = backend_error(answer.status, await answer.read_all(ERROR_LIMIT), request)
-            await buckets.remove_bucket(bucket.id)
-            raise refusal
-        answer.close()
-    except UpstreamError as error:
-        raise upstream_failure(error, trace) from None
+        bucket = await buckets.add_bucket(key.tenant_id, name, backend_name)
+    except Conflict:
+        raise S3Error("BucketAlreadyExists", reason="conflict", BucketName=name) from None
+    answer = await backend.send(OutboundRequest("PUT", path, [], []))
+    trace.upstream_status = answer.status
+    if not 200 <= answer.status < 300:
+        refusal = backend_error(answer.status, await answer.read_all(ERROR_LIMIT), request)
+        await buckets.remove_bucket(bucket.id)
+        raise refusal
+    answer.close()
     return Reply(200, [("location", f"/{name}")], b"", 0)
 
 
@@ -104,16 +100,13 @@ async def delete_bucket(
 ) -> Reply:
     """DeleteBucket: at the backend first; then the key store forgets the name and every grant on it."""
     forwarded_headers(request)  # none is; a condition that we could not hold, such as the bucket's owner, is refused
-    try:
-        answer = await backend.send(OutboundRequest("DELETE", f"/{bucket.backend_name}", [], []))
-        trace.upstream_status = answer.status
-        if not 200 <= answer.status < 300:
-            refusal = backend_error(answer.status, await answer.read_all(ERROR_LIMIT), request)
-            if refusal.code != "NoSuchBucket":
-                raise refusal
-        answer.close()
-    except UpstreamError as error:
-        raise upstream_failure(error, trace) from None
+    answer = await backend.send(OutboundRequest("DELETE", f"/{bucket.backend_name}", [], []))
+    trace.upstream_status = answer.status
+    if not 200 <= answer.status < 300:
+        refusal = backend_error(answer.status, await answer.read_all(ERROR_LIMIT), request)
+        if refusal.code != "NoSuchBucket":
+            raise refusal
+    answer.close()
     with suppress(NotFound):  # somebody else deleted it in the same moment
         await buckets.remove_bucket(bucket.id)
     return Reply(204)

@@ -30,8 +30,7 @@ from gateway.s3.xml import (
     render_delete,
 )
 from gateway.sigv4.verify import Verified
-from gateway.transfer import ERROR_LIMIT, SLOW_ANSWER, Names, reply_of, upstream_failure
-from gateway.upstream import UpstreamError
+from gateway.transfer import ERROR_LIMIT, SLOW_ANSWER, Names, drop_checksums, reply_of
 from keystore.model import AccessKey
 
 DELETE_LIMIT = 2 << 20  # bytes, AWS's
@@ -74,16 +73,13 @@ async def delete_objects(
         ("content-md5", base64.b64encode(hashlib.md5(document, usedforsecurity=False).digest()).decode())
     )
     outbound.headers.append(("content-type", "application/xml"))
-    try:
-        answer = await backend.send(outbound, document)
-        if not refused:
-            return await reply_of(request, answer, trace, names)
-        trace.upstream_status = answer.status
-        result = await answer.read_all(RESULT_LIMIT)
-        if answer.status != 200:
-            raise backend_error(answer.status, result[:ERROR_LIMIT], request)
-    except UpstreamError as error:
-        raise upstream_failure(error, trace) from None
+    answer = await backend.send(outbound, document)
+    if not refused:
+        return await reply_of(request, answer, trace, names)
+    trace.upstream_status = answer.status
+    result = await answer.read_all(RESULT_LIMIT)
+    if answer.status != 200:
+        raise backend_error(answer.status, result[:ERROR_LIMIT], request)
     merged = _END.sub(
         lambda end: (b">" if end[0].startswith(b"/>") else b"") + errors + b"</DeleteResult>", result, count=1
     )
@@ -130,15 +126,11 @@ async def complete_upload(
     data = await read_document(body, verified, request.headers, limit=COMPLETE_LIMIT)
     parts = parse_complete(data)
     if not backend.traits.trailers:
-        # See `transfer`: where checksums are lost on the way, none is promised at the end (K16).
         parts = [part.without_checksums() for part in parts]
-        outbound.headers = [(n, v) for n, v in outbound.headers if not n.startswith("x-amz-checksum-")]
+        drop_checksums(outbound)
     outbound.headers.append(("content-type", "application/xml"))
-    try:
-        answer = await backend.send(outbound, render_complete(parts), first_byte=SLOW_ANSWER)
-        return await reply_of(request, answer, trace, names)
-    except UpstreamError as error:
-        raise upstream_failure(error, trace) from None
+    answer = await backend.send(outbound, render_complete(parts), first_byte=SLOW_ANSWER)
+    return await reply_of(request, answer, trace, names)
 
 
 async def read_location(request: S3Request, body: Body, verified: Verified) -> str | None:

@@ -24,8 +24,7 @@ from gateway.s3.rewrite import OutboundRequest
 from gateway.s3.xml import render_post_response
 from gateway.sigv4.claim import Claim
 from gateway.sigv4.postpolicy import read_form_claim
-from gateway.transfer import Names, reply_of, upstream_failure
-from gateway.upstream import UpstreamError
+from gateway.transfer import Names, reply_of
 
 SMALL_FORM = 256 * 1024  # bytes; up to this a form is read to its end before anything is sent upstream
 
@@ -96,17 +95,14 @@ class FormUpload:
         if form is None:
             raise S3Error("InternalError", reason="internal_error", detail="a form was sent before it was accepted")
         digests = Digests.expected(request.headers, frozenset())
-        try:
-            length = self._body.length
-            if length is not None and length > SMALL_FORM:
-                expected = self._parser.expected_file_length(length)
-                _check_length(form, expected)
-                answer = await backend.send(outbound, self._pieces(form, digests, expected), length=expected)
-            else:
-                answer = await backend.send(outbound, await self._read_all(form, digests))
-            reply = await reply_of(request, answer, trace, names)
-        except UpstreamError as error:
-            raise upstream_failure(error, trace) from None
+        length = self._body.length
+        if length is not None and length > SMALL_FORM:
+            expected = self._parser.expected_file_length(length)
+            _check_length(form, expected)
+            answer = await backend.send(outbound, self._pieces(digests, expected), length=expected)
+        else:
+            answer = await backend.send(outbound, await self._read_all(form, digests))
+        reply = await reply_of(request, answer, trace, names)
         return self._reply(form, request, reply, names)
 
     async def _read_all(self, form: AcceptedForm, digests: Digests) -> bytes:
@@ -125,9 +121,7 @@ class FormUpload:
         digests.check({})
         return data
 
-    async def _pieces(
-        self, form: AcceptedForm, digests: Digests, expected: int
-    ) -> AsyncGenerator[bytes | memoryview, None]:
+    async def _pieces(self, digests: Digests, expected: int) -> AsyncGenerator[bytes | memoryview, None]:
         """The file's bytes, the last of them only after the closing boundary (K15)."""
         held = b"".join(self._file)
         size = len(held)

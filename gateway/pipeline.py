@@ -36,7 +36,8 @@ from gateway.s3.xml import escape
 from gateway.sigv4.claim import Claim, read_claim
 from gateway.sigv4.encoding import encode
 from gateway.sigv4.verify import check_clock, check_region
-from gateway.transfer import Names, transfer
+from gateway.transfer import Names, transfer, upstream_failure
+from gateway.upstream import UpstreamError
 from keystore.model import AccessKey, Bucket, KeyStoreUnavailable
 from keystore.protocols import BucketKeeper, KeyReader
 
@@ -137,6 +138,8 @@ async def serve(head: RequestHead, body: Body, doors: Doors, trace: Trace) -> Re
         if request.operation is HEAD_BUCKET:
             reply.headers.append(("x-amz-bucket-region", settings.region))  # SDKs look for it here (E1)
         return reply
+    except UpstreamError as error:
+        raise upstream_failure(error, trace) from None
     except KeyStoreUnavailable as error:
         # Never 403: an SDK repeats a 503 and gives up on a 403 (operator-surface 3.4).
         raise S3Error("ServiceUnavailable", reason="key_store_unavailable", detail=str(error), retry_after=1) from None

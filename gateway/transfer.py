@@ -16,7 +16,6 @@ from gateway.events import Trace
 from gateway.messages import Body, Reply
 from gateway.s3.address import Fold, unsupported_key
 from gateway.s3.operation import (
-    COMPLETE_MULTIPART_UPLOAD,
     COPY_OBJECT,
     CREATE_MULTIPART_UPLOAD,
     UPLOAD_PART,
@@ -35,9 +34,8 @@ NO_BODY_LIMIT = 64 * 1024  # bytes of a body that an operation does not expect
 ERROR_LIMIT = 64 * 1024
 SLOW_ANSWER = 900.0  # seconds: a store may take minutes to copy or to put parts together
 
-_SLOW = frozenset({COPY_OBJECT, UPLOAD_PART_COPY, COMPLETE_MULTIPART_UPLOAD})
-_MULTIPART = frozenset({CREATE_MULTIPART_UPLOAD, UPLOAD_PART, UPLOAD_PART_COPY, COMPLETE_MULTIPART_UPLOAD})
-
+_SLOW = frozenset({COPY_OBJECT, UPLOAD_PART_COPY})
+_MULTIPART = frozenset({CREATE_MULTIPART_UPLOAD, UPLOAD_PART, UPLOAD_PART_COPY})
 
 Names = Mapping[str, str | None]  # what replaces the backend's names in documents, by element; None takes one out
 
@@ -54,24 +52,26 @@ async def transfer(
     """Send an authorized request and return the answer, streaming both ways.
 
     Raises:
-        S3Error: a refused body, the backend's refusal in our words, or a backend that failed.
+        S3Error: a refused body, or the backend's refusal in our words.
+        UpstreamError: a backend that failed.
     """
     if request.operation in _MULTIPART and not backend.traits.trailers:
-        # Where a checksum in a trailer is lost, an upload in parts must not promise one (K16).
-        outbound.headers = [
-            (name, value)
-            for name, value in outbound.headers
-            if not name.startswith("x-amz-checksum-") and name != "x-amz-sdk-checksum-algorithm"
-        ]
-    try:
-        if request.operation.carries is Carries.OBJECT:
-            answer = await _send_object(request, outbound, body, verified, backend)
-        else:
-            await read_document(body, verified, request.headers, limit=NO_BODY_LIMIT)
-            answer = await backend.send(outbound, first_byte=SLOW_ANSWER if request.operation in _SLOW else None)
-        return await reply_of(request, answer, trace, names)
-    except UpstreamError as error:
-        raise upstream_failure(error, trace) from None
+        drop_checksums(outbound)
+    if request.operation.carries is Carries.OBJECT:
+        answer = await _send_object(request, outbound, body, verified, backend)
+    else:
+        await read_document(body, verified, request.headers, limit=NO_BODY_LIMIT)
+        answer = await backend.send(outbound, first_byte=SLOW_ANSWER if request.operation in _SLOW else None)
+    return await reply_of(request, answer, trace, names)
+
+
+def drop_checksums(outbound: OutboundRequest) -> None:
+    """Where a checksum in a trailer is lost on the way, an upload in parts must not promise one (K16)."""
+    outbound.headers = [
+        (name, value)
+        for name, value in outbound.headers
+        if not name.startswith("x-amz-checksum-") and name != "x-amz-sdk-checksum-algorithm"
+    ]
 
 
 async def _send_object(

@@ -80,9 +80,12 @@ async def delete_objects(
     result = await answer.read_all(RESULT_LIMIT)
     if answer.status != 200:
         raise backend_error(answer.status, result[:ERROR_LIMIT], request)
-    merged = _END.sub(
+    merged, ends = _END.subn(
         lambda end: (b">" if end[0].startswith(b"/>") else b"") + errors + b"</DeleteResult>", result, count=1
     )
+    if not ends:
+        # Without our errors in it, a quiet client would take the refused keys for deleted ones.
+        raise S3Error("InternalError", status=502, reason="backend_error", detail="a DeleteResult without an end")
     return Reply(200, kept_headers(answer.headers), merged, len(merged))
 
 

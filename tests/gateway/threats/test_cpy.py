@@ -154,6 +154,19 @@ async def test_cpy_156_each_key_of_a_multi_delete_is_judged(gateway: Gateway) ->
         await refused(gateway, denied, 403, "AccessDenied")
 
 
+@pytest.mark.parametrize("answer", [b"<DeleteResult><Deleted>", b"<Error><Code>InternalError</Code></Error>", b""])
+async def test_cpy_156_refused_keys_are_never_left_out(gateway: Gateway, answer: bytes) -> None:
+    """A store's result that our refusals cannot be added to is no success: a quiet client would miss them."""
+    body = b"<Delete><Quiet>true</Quiet><Object><Key>p1</Key></Object><Object><Key>p2</Key><VersionId>v</VersionId>"
+    body += b"</Object></Delete>"
+    request = gateway.signed("POST", "/alpha?delete", ("Content-MD5", wire.md5(body)), body=body)
+    gateway.backend.answer(Answer(200, body=b"<DeleteResult/>"))
+    assert b"<Key>p2</Key>" in (await accepted(gateway, request)).body
+    gateway.backend.answer(Answer(200, body=answer))
+    reply = await gateway.send(request)
+    assert (reply.status, reply.code) == (502, "InternalError")
+
+
 async def test_cpy_156_all_refused_asks_nobody(gateway: Gateway) -> None:
     body = b"<Delete><Object><Key>p2</Key><VersionId>v</VersionId></Object></Delete>"
     before = gateway.backend.received
